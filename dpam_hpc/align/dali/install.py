@@ -1,0 +1,78 @@
+"""Where DALI is on this machine, and whether its programs can start here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+from pathlib import Path
+
+from dpam_hpc.errors import AlignerError
+
+IMPORT_PROGRAMS = ("dsspcmbi", "puu", "puutos")
+PROGRAMS = (*IMPORT_PROGRAMS, "serialcompare", "fssp")
+VIRTUAL_MEMORY = 2_200_000_000
+"""Bytes of address space that one ``serialcompare`` needs (static arrays; it touches 30-100 MB)."""
+
+HOW_TO_GET = (
+    "set DALI_HOME or --dali-home to a DaliLite.v5 folder (docs/dali.md says how to get and build"
+    " it), or use --aligner tmalign: the same loop by TM-align, nothing to install, its hits under"
+    " a name of their own since a TM-score is no DALI z"
+)
+
+
+def find(home: str) -> Path:
+    """The folder of the five programs: in ``home``, or where dpam looks; AlignerError if none."""
+    places = [Path(home)] if home else [Path.home() / "src/Dali_v5/DaliLite.v5"]
+    for place in places:
+        for folder in (place / "bin", place):
+            if (folder / "serialcompare").exists():
+                _check_executable(folder)
+                return folder.resolve()
+    on_path = None if home else shutil.which("serialcompare")
+    if on_path:
+        folder = Path(on_path).resolve().parent
+        _check_executable(folder)
+        return folder
+    where = f"in {home}" if home else "(DALI_HOME is not set, and none is on PATH)"
+    raise AlignerError(f"there is no DALI here {where}", HOW_TO_GET)
+
+
+def _check_executable(folder: Path) -> None:
+    missing = [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
+    if missing:
+        raise AlignerError(
+            f"DALI in {folder} lacks {', '.join(missing)}", "build it anew: docs/dali.md"
+        )
+
+
+def import_fingerprint(folder: Path) -> str:
+    """SHA-256 over the programs that import a structure: what an imported template depends on."""
+    digest = hashlib.sha256()
+    for name in IMPORT_PROGRAMS:
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def check_virtual_memory() -> None:
+    """AlignerError if a limit on address space keeps ``serialcompare`` from starting."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY and soft < VIRTUAL_MEMORY:
+        raise AlignerError(
+            f"the limit on virtual memory here is {soft / 1e9:.1f} GB, and each serialcompare needs"
+            f" {VIRTUAL_MEMORY / 1e9:.1f} GB of it (its static arrays; it touches under 0.1 GB)",
+            "ulimit -v unlimited, or ask for a job whose limit is on resident memory",
+        )
+
+
+def copy_programs(folder: Path, to: Path) -> Path:
+    """Copy the programs to node-local ``to``; the folder to run them from.
+
+    Where they cannot be executed (a scratch mounted noexec) they stay where they are.
+    """
+    to.mkdir(mode=0o700)
+    for name in PROGRAMS:
+        shutil.copy(folder / name, to / name)
+    executable = not os.statvfs(to).f_flag & os.ST_NOEXEC
+    return to if executable else folder
