@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
@@ -58,12 +59,13 @@ class Alignment:
 class Aligner(Protocol):
     """What a class behind an entry point of ``dpam_hpc.aligners`` offers.
 
-    ``hits_suffix`` and ``done_suffix`` follow a target's id in the names of its output files.
+    ``hits_suffix`` follows a target's id in the name of its hits file, ``step`` is part of the
+    names of its done marker and failures file.
     """
 
     name: ClassVar[str]
     hits_suffix: ClassVar[str]
-    done_suffix: ClassVar[str]
+    step: ClassVar[str]
 
     @classmethod
     def fingerprint(cls, options: Options) -> str:
@@ -93,10 +95,19 @@ class Aligner(Protocol):
         """Give back what the object holds open."""
 
 
-def load(name: str) -> type[Aligner]:
-    """The aligner class registered as ``name``."""
-    found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+def find(name: str) -> str:
+    """Where the aligner registered as ``name`` is defined: ``module:class``."""
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if name not in found:
         known = ", ".join(sorted(found)) or "none; is the package installed?"
         raise AlignerError(f"there is no aligner named {name!r}", f"known aligners: {known}")
-    return cast("type[Aligner]", found[name].load())
+    return found[name]
+
+
+def load(definition: str) -> type[Aligner]:
+    """The aligner class defined at ``module:class``."""
+    module, _, attribute = definition.partition(":")
+    try:
+        return cast("type[Aligner]", getattr(import_module(module), attribute))
+    except (ImportError, AttributeError) as error:
+        raise AlignerError(f"the aligner {definition} cannot be loaded: {error}") from None

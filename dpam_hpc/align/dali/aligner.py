@@ -23,7 +23,7 @@ class DaliAligner:
 
     name: ClassVar[str] = "dali"
     hits_suffix: ClassVar[str] = "_iterativdDali_hits"
-    done_suffix: ClassVar[str] = ".iterativeDali.done"
+    step: ClassVar[str] = "iterativeDali"
 
     @classmethod
     def fingerprint(cls, options: Options) -> str:

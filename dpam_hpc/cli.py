@@ -1,0 +1,260 @@
+"""The command line: verbs that parse, call and print; one handler turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from dpam_hpc import __version__
+from dpam_hpc.errors import DpamHpcError, ExitCode
+
+app = typer.Typer(
+    name="dpam-hpc",
+    help="Exact iterative DALI for domain parsing, on one machine and on clusters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bundle_app = typer.Typer(help="Template bundles: all templates imported, in one file.")
+dali_app = typer.Typer(help="The DALI programs.")
+app.add_typer(bundle_app, name="bundle", no_args_is_help=True)
+app.add_typer(dali_app, name="dali", no_args_is_help=True)
+
+DirOption = Optional[Path]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dpam-hpc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    work_dir: Annotated[Path, typer.Argument(help="dpam's working folder.")] = Path("."),
+    data_dir: Annotated[DirOption, typer.Option(help="dpam's data folder, with ECOD70/.")] = None,
+    targets: Annotated[DirOption, typer.Option(help="A file of target ids, one a line.")] = None,
+    target: Annotated[Optional[list[str]], typer.Option(help="A target id; again for more.")] = None,
+    aligner: Annotated[Optional[str], typer.Option(help="dali, tmalign or a plug-in's.")] = None,
+    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
+    templates: Annotated[DirOption, typer.Option(help="A template bundle.")] = None,
+    scratch_dir: Annotated[DirOption, typer.Option(help="Where to work; else chosen.")] = None,
+    min_free_gb: Annotated[
+        Optional[float], typer.Option(help="Free scratch under which no work starts.")
+    ] = None,
+    cpus: Annotated[Optional[int], typer.Option(help="Processors to use.")] = None,
+    dali_workers: Annotated[
+        Optional[int], typer.Option(help="Workers; default min(4 x cpus, 64).")
+    ] = None,
+    retry_failed: Annotated[
+        Optional[bool], typer.Option("--retry-failed", help="Earlier failures once more.")
+    ] = None,
+    redo: Annotated[Optional[bool], typer.Option("--redo", help="Everything again.")] = None,
+    fix_long_chains: Annotated[
+        Optional[bool],
+        typer.Option("--fix-long-chains", help="Keep segments at index 1000 and up."),
+    ] = None,
+    dpam_state: Annotated[
+        Optional[bool], typer.Option("--dpam-state", help="Write dpam's state files too.")
+    ] = None,
+    grace: Annotated[
+        Optional[float], typer.Option(help="Seconds for running work after a signal.")
+    ] = None,
+    time_limit_factor: Annotated[
+        Optional[float], typer.Option(help="Scales the time limits on programs.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print every setting and its source; stop.")
+    ] = False,
+) -> None:
+    """Align targets with their candidates by iterative DALI; leave the hits in WORK_DIR.
+
+    Exit codes: 0 done, 2 usage, 3 done with failures, 4 no DALI, 5 another run is at work,
+    6 no room, 7 bundle refused, 75 interrupted (the same command goes on).
+    """
+    from dpam_hpc import settings
+
+    given = {
+        "work_dir": work_dir, "data_dir": data_dir, "targets": targets, "target": target or None,
+        "aligner": aligner, "dali_home": dali_home, "templates": templates,
+        "scratch_dir": scratch_dir, "min_free_gb": min_free_gb, "cpus": cpus,
+        "dali_workers": dali_workers, "retry_failed": retry_failed, "redo": redo,
+        "fix_long_chains": fix_long_chains, "dpam_state": dpam_state, "grace": grace,
+        "time_limit_factor": time_limit_factor,
+    }  # fmt: skip
+    resolved = settings.resolve(given)
+    if show_settings:
+        _print_settings(resolved.rows(), json)
+        return
+    raise typer.Exit(_run(resolved.settings, json))
+
+
+def _run(run_settings: Any, json: bool) -> int:
+    from dpam_hpc.node.launcher import IterativeDali
+    from dpam_hpc.node.shutdown import Shutdown
+    from dpam_hpc.report import summary
+    from dpam_hpc.report.progress import ProgressDisplay
+    from dpam_hpc.target import read_targets_file
+
+    named = list(run_settings.target)
+    if run_settings.targets:
+        named = read_targets_file(run_settings.targets)
+    display = ProgressDisplay()
+    shutdown = Shutdown()
+    try:
+        with shutdown, IterativeDali(run_settings, shutdown=shutdown, on_tick=display) as dali:
+            progress = dali.run(named)
+    finally:
+        display.close()
+        shutdown.close()
+    if json:
+        print(summary.as_json(progress, shutdown.reason))
+    else:
+        from rich.console import Console
+
+        summary.print_table(progress, Console())
+    if shutdown.reason:
+        print(
+            f"interrupted by {shutdown.reason}; resume with: {_same_command()}", file=sys.stderr
+        )
+        return ExitCode.INTERRUPTED_TWICE if shutdown.at_once else ExitCode.INTERRUPTED
+    if progress.failed or progress.failures or progress.earlier_failures:
+        print(
+            "some targets or templates failed: see the *.failures.tsv files beside the hits;"
+            " --retry-failed tries them again",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILURES
+    return ExitCode.DONE
+
+
+def _same_command() -> str:
+    import shlex
+
+    return shlex.join(["dpam-hpc", *sys.argv[1:]])
+
+
+def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
+    if json:
+        import json as json_module
+
+        print(json_module.dumps([dict(zip(("name", "value", "source"), row)) for row in rows]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("setting", "value", "from", box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, highlight=False)
+
+
+@bundle_app.command("build")
+def bundle_build(
+    ecod70_dir: Annotated[Path, typer.Argument(help="The folder with the templates' PDB files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write.")],
+    workers: Annotated[Optional[int], typer.Option(help="Default: one a processor.")] = None,
+    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
+    aligner: Annotated[str, typer.Option(help="dali, tmalign or a plug-in's.")] = "dali",
+    scratch_dir: Annotated[DirOption, typer.Option(help="Where to work; else chosen.")] = None,
+) -> None:
+    """Import every template of ECOD70_DIR once and write them into one file."""
+    from dpam_hpc import settings
+    from dpam_hpc.node.bundling import build
+
+    resolved = settings.resolve(
+        {"aligner": aligner, "dali_home": dali_home, "scratch_dir": scratch_dir}
+    ).settings
+    info = build(ecod70_dir, output, workers or resolved.cpus, resolved)
+    print(
+        f"{output}: {info.templates} templates, {info.unusable} of them cannot be aligned,"
+        f" {info.bytes / 1e6:.1f} MB"
+    )
+
+
+@bundle_app.command("info")
+def bundle_info(
+    file: Annotated[Path, typer.Argument(help="A template bundle.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What a bundle holds and what made it."""
+    from dataclasses import asdict
+
+    from dpam_hpc.bundle import Bundle
+
+    info = asdict(Bundle(file).info())
+    if json:
+        import json as json_module
+
+        print(json_module.dumps(info))
+        return
+    for name, value in info.items():
+        print(f"{name:12} {value}")
+
+
+@bundle_app.command("verify")
+def bundle_verify(
+    file: Annotated[Path, typer.Argument(help="A template bundle.")],
+    data_dir: Annotated[
+        DirOption, typer.Option(help="Compare with the PDB files in ECOD70/ too.")
+    ] = None,
+) -> None:
+    """Read a whole bundle and compare every checksum; exit code 7 if one differs."""
+    from dpam_hpc.bundle import Bundle
+
+    bundle = Bundle(file)
+    problems = list(bundle.verify())
+    if data_dir is not None:
+        problems += bundle.differing(data_dir / "ECOD70", bundle.templates())
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{file}: {len(problems)} templates are not sound", file=sys.stderr)
+        raise typer.Exit(ExitCode.BUNDLE)
+    print(f"{file}: {bundle.info().templates} templates, all sound")
+
+
+@dali_app.command("check")
+def dali_check(
+    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
+) -> None:
+    """Prove DALI on a known pair, to the byte; exit code 4 if it fails."""
+    import tempfile
+
+    from dpam_hpc import settings
+    from dpam_hpc.align.dali import install
+    from dpam_hpc.align.dali.aligner import DaliAligner
+
+    home = settings.resolve({"dali_home": dali_home}).settings.dali_home
+    options = {"dali_home": str(home or "")}
+    fingerprint = DaliAligner.fingerprint(options)
+    with tempfile.TemporaryDirectory() as folder:
+        DaliAligner.prove(options, Path(folder) / "proof")
+    programs = install.find(options["dali_home"])
+    print(f"DALI in {programs} gives the known answer to the byte (import {fingerprint[:12]})")
+
+
+def main() -> None:
+    """Entry point of the command ``dpam-hpc``."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        app()
+    except DpamHpcError as error:
+        print(f"dpam-hpc: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"  -> {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)

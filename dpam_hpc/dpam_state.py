@@ -1,0 +1,80 @@
+"""dpam_c2's state files: note that its step 7 is complete, so that it goes on with step 8.
+
+Format as dpam_c2 2.0.0 writes it: ``.P.dpam_state.json`` a target, ``_batch_state.json`` a folder.
+No dpam may be at work in the folder meanwhile: it rewrites both files from memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dpam_hpc.errors import StorageError
+
+STEP = "ITERATIVE_DALI"
+LATER_STEPS = (
+    "ANALYZE_DALI", "GET_SUPPORT", "FILTER_DOMAINS", "SSE", "DISORDER", "PARSE_DOMAINS",
+    "PREPARE_DOMASS", "RUN_DOMASS", "GET_CONFIDENT", "GET_MAPPING", "GET_MERGE_CANDIDATES",
+    "EXTRACT_DOMAINS", "COMPARE_DOMAINS", "MERGE_DOMAINS", "GET_PREDICTIONS", "INTEGRATE_RESULTS",
+    "GENERATE_PDBS",
+)  # fmt: skip
+
+
+def mark_target(work_dir: Path, target: str, again: bool) -> None:
+    """Note step 7 of ``target`` as complete; ``again``: drop later steps, which read old hits."""
+    path = work_dir / f".{target}.dpam_state.json"
+    state = _read(path)
+    state.setdefault("prefix", target)
+    state.setdefault("working_dir", str(work_dir))
+    completed = [step for step in state.get("completed_steps", []) if step != STEP]
+    failed = state.get("failed_steps", {})
+    if isinstance(failed, list):  # dpam's older form
+        failed = dict.fromkeys(failed, "")
+    failed.pop(STEP, None)
+    if again:
+        completed = [step for step in completed if step not in LATER_STEPS]
+        failed = {step: text for step, text in failed.items() if step not in LATER_STEPS}
+    state["completed_steps"] = [*completed, STEP]
+    state["failed_steps"] = failed
+    state.setdefault("metadata", {})
+    _write(path, state)
+
+
+def mark_batch(work_dir: Path, targets: Iterable[str], again: bool) -> None:
+    """Note step 7 of all ``targets`` as complete in the folder's batch state, if there is one.
+
+    Where there is none dpam makes it from the targets' own states, but only as long as it is
+    absent: one that we made would hide what it knows of other targets.
+    """
+    path = work_dir / "_batch_state.json"
+    state = _read(path)
+    if not state:
+        return
+    done = list(targets)
+    state.setdefault(STEP, {}).update(dict.fromkeys(done, "complete"))
+    if again:
+        for step in LATER_STEPS:
+            for target in done:
+                state.get(step, {}).pop(target, None)
+    _write(path, state)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StorageError(f"dpam's state file {path} is no JSON: {error}", "move it away") from None
+    if not isinstance(state, dict):
+        raise StorageError(f"dpam's state file {path} holds no object", "move it away")
+    return state
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(state, indent=2))
+    os.replace(temporary, path)

@@ -1,0 +1,81 @@
+"""The journal: an append-only record of what is done, one JSON object a line, one writer a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from dpam_hpc.errors import ConfigError
+
+VERSION = 1
+Record = dict[str, Any]
+
+
+class Journal:
+    """Appends records to ``path``; made, or cut back to its last whole record, when opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.records, whole = _parse(os.read(self._file, os.fstat(self._file).st_size), path)
+        if whole != os.fstat(self._file).st_size:
+            os.ftruncate(self._file, whole)
+        if not whole:
+            self._write({"dpam-hpc journal": VERSION})
+
+    def append(self, record: Record) -> None:
+        """Add one record; it is on the disk when this returns. Safe from several threads."""
+        with self._lock:
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        written = os.write(self._file, line)
+        if written != len(line):  # a full disk took part of it: leave no torn line behind
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+            raise OSError(28, os.strerror(28), str(self._path))
+        os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def read(path: Path) -> list[Record]:
+    """The whole records of a journal that somebody else may be writing."""
+    return _parse(path.read_bytes(), path)[0]
+
+
+def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
+    """Whole records, without the version line, and the length of the text that they fill."""
+    records: list[Record] = []
+    whole = 0
+    for line in _lines(content):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError("no object")
+        except ValueError:
+            break  # torn by a crash, or garbage behind it: what follows is done again
+        if not whole and record.get("dpam-hpc journal") != VERSION:
+            raise ConfigError(
+                f"{path} is no journal of this version (it begins {line[:40]!r})",
+                "move the file away; finished targets are found again by their markers",
+            )
+        if whole:
+            records.append(record)
+        whole += len(line)
+    return records, whole
+
+
+def _lines(content: bytes) -> Iterator[bytes]:
+    """Lines that end in a newline."""
+    start = 0
+    while (end := content.find(b"\n", start)) >= 0:
+        yield content[start : end + 1]
+        start = end + 1

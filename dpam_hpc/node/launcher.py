@@ -1,0 +1,228 @@
+"""Iterative DALI on this machine: from a shared working folder to finished hits.
+
+``IterativeDali`` holds what a run needs for as long as it is entered: the lock on the working
+folder, the journal, scratch with the template cache, and the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from dpam_hpc import dpam_state, settings, target
+from dpam_hpc.align import aligner as aligners
+from dpam_hpc.align.aligner import Options
+from dpam_hpc.bundle import Bundle
+from dpam_hpc.errors import BundleError, ConfigError, StorageError
+from dpam_hpc.journal import Journal
+from dpam_hpc.node import scratch
+from dpam_hpc.node.dispatch import Dispatcher, Progress
+from dpam_hpc.node.room import Room
+from dpam_hpc.node.run_lock import RunLock
+from dpam_hpc.node.shutdown import Shutdown
+from dpam_hpc.node.staging import DONE, Staging
+from dpam_hpc.node.work import Setup
+from dpam_hpc.node.workers import Pool, WorkerHandle
+
+log = logging.getLogger(__name__)
+
+RUN_FOLDER = ".dpam-hpc"
+JOURNAL = "journal.jsonl"
+BYTES_A_WORKER = 20_000_000
+BYTES_A_TEMPLATE = 60_000
+TEMPLATES_A_TARGET = 300
+ALL_TEMPLATES = 63_000
+SAMPLED_TEMPLATES = 2
+"""Templates whose PDB files are compared with the bundle at the start of a run."""
+
+
+class IterativeDali:
+    """A context manager that a pipeline opens once and gives targets to.
+
+    >>> with IterativeDali(RunSettings(work_dir=work, data_dir=data)) as dali:
+    ...     progress = dali.run(["P1", "P2"])
+
+    On entering it claims scratch, proves the aligner on a known pair and starts no work yet; on
+    leaving, by an error too, workers are ended and scratch is removed. Raises DpamHpcError.
+    """
+
+    def __init__(
+        self,
+        run_settings: settings.RunSettings,
+        *,
+        shutdown: Shutdown | None = None,
+        on_tick: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self._settings = run_settings
+        self._shutdown = shutdown or Shutdown()
+        self._own_shutdown = shutdown is None
+        self._on_tick = on_tick
+        self._exit = ExitStack()
+
+    def __enter__(self) -> IterativeDali:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        if self._own_shutdown:
+            stack.callback(self._shutdown.close)
+        self.folder = target.WorkFolder.at(self._settings.work_dir)
+        pdb_folder = _template_folder(self._settings)
+        definition = aligners.find(self._settings.aligner)
+        aligner = aligners.load(definition)
+        options = aligner_options(self._settings)
+        fingerprint = aligner.fingerprint(options)
+        bundle = self._check_bundle(aligner.name, fingerprint)
+
+        run_folder = self.folder.root / RUN_FOLDER
+        try:
+            run_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder.root} cannot be written: {error.strerror}",
+                "a run needs to write into its working folder",
+            ) from None
+        self._lock = RunLock(run_folder)
+        stack.callback(self._lock.release)
+        if self._lock.took_over:
+            log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
+        self._journal = Journal(run_folder / JOURNAL)
+        stack.callback(self._journal.close)
+
+        copy_bundle = bundle is not None and not scratch.is_local(bundle)
+        self._bundle = bundle
+        choice = scratch.choose(
+            run_folder, self._space_needed(bundle if copy_bundle else None),
+            self._settings.scratch_dir,
+        )  # fmt: skip
+        for problem in choice.refused:
+            log.warning("scratch: %s", problem)
+        if choice.is_fallback:
+            log.warning("scratch: the working folder itself is used, which is slow")
+        for swept in scratch.sweep([choice.folder, run_folder]):
+            log.info("removed %s, left by a run that died", swept)
+
+        def stage(folder: Path) -> Options:
+            if copy_bundle and bundle is not None:
+                self._bundle = Path(shutil.copyfile(bundle, folder / "templates.bundle"))
+            return aligner.stage_in(options, folder)
+
+        floor = int(self._settings.min_free_gb * 1e9)
+        self._room = Room(choice.folder, run_folder, floor, stage)
+        stack.callback(self._room.remove)
+        aligner.prove(self._room.place.options, self._room.place.root / "proof")
+
+        def start_worker(number: int) -> WorkerHandle:
+            setup = Setup(number, definition, pdb_folder, self._bundle)
+            return WorkerHandle(setup, self._room.place.root)
+
+        self._pool = Pool(start_worker, self._shutdown.wakeup)
+        stack.callback(self._pool.end)
+        self._staging = Staging(
+            self.folder,
+            target.OutputNames(aligner.hits_suffix, aligner.step),
+            self._journal,
+            again=self._settings.again,
+        )
+
+    def run(self, targets: Iterable[str]) -> Progress:
+        """Align ``targets``; those that are done already are verified and skipped."""
+        chosen = target.chosen_targets(self.folder, list(targets))
+        self._staging.list_outputs(len(chosen))
+        self._check_sample(chosen[0])
+        dispatcher = Dispatcher(
+            self._staging,
+            self._pool,
+            self._settings.workers,
+            self._room,
+            self._shutdown,
+            prewarm=self._bundle is None,
+            grace=self._settings.grace,
+            on_tick=self._tick,
+        )
+        progress = dispatcher.run(chosen, self._settings.redo)
+        if self._settings.dpam_state:
+            self._write_dpam_state(progress)
+        return progress
+
+    def _tick(self, progress: Progress) -> None:
+        self._lock.beat()
+        self._on_tick(progress)
+
+    def _write_dpam_state(self, progress: Progress) -> None:
+        done = [str(r["target"]) for r in progress.rows if r["state"] == DONE]
+        for name in done:
+            dpam_state.mark_target(self.folder.root, name, self._settings.redo)
+        dpam_state.mark_batch(self.folder.root, done, self._settings.redo)
+
+    def _check_bundle(self, aligner: str, fingerprint: str) -> Path | None:
+        path = self._settings.templates
+        if path is None:
+            return None
+        bundle = Bundle(path)
+        try:
+            bundle.check_made_by(aligner, fingerprint)
+        finally:
+            bundle.close()
+        return path.resolve()
+
+    def _check_sample(self, first_target: str) -> None:
+        """BundleError if a few templates of the data folder are not those of the bundle."""
+        path, data = self._bundle, self._settings.data_dir
+        if path is None or data is None or not (data / "ECOD70").is_dir():
+            return
+        bundle = Bundle(path)
+        try:
+            sample = bundle.templates()[:: max(1, bundle.info().templates // SAMPLED_TEMPLATES)]
+            differing = list(bundle.differing(data / "ECOD70", sample[:SAMPLED_TEMPLATES]))
+        finally:
+            bundle.close()
+        if differing:
+            raise BundleError(
+                f"{self._settings.templates} was made from other PDB files than those of"
+                f" {data / 'ECOD70'}: {differing[0]}",
+                "build it anew from them: dpam-hpc bundle build",
+            )
+
+    def _space_needed(self, bundle: Path | None) -> int:
+        """Bytes of scratch that the run may fill, besides the floor that stays free."""
+        templates = 0 if self._settings.templates else ALL_TEMPLATES
+        if self._settings.target:
+            templates = min(templates, TEMPLATES_A_TARGET * len(self._settings.target))
+        return (
+            int(self._settings.min_free_gb * 1e9)
+            + self._settings.workers * BYTES_A_WORKER
+            + templates * BYTES_A_TEMPLATE // 2
+            + (bundle.stat().st_size if bundle else 0)
+        )
+
+
+def _template_folder(run_settings: settings.RunSettings) -> Path:
+    """Where the templates' PDB files lie; it may be absent where there is a bundle."""
+    if run_settings.data_dir is None:
+        if run_settings.templates is None:
+            raise ConfigError(
+                "no data folder is named", "give --data-dir DIR, in which ECOD70/ lies"
+            )
+        return run_settings.templates.resolve().parent / "ECOD70"
+    folder = run_settings.data_dir.resolve() / "ECOD70"
+    if run_settings.templates is None and not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", "--data-dir is the folder with ECOD70/")
+    return folder
+
+
+def aligner_options(run_settings: settings.RunSettings) -> Options:
+    """What of the settings the aligner's own constructor hears of."""
+    return {
+        "dali_home": str(run_settings.dali_home or ""),
+        "fix_long_chains": "1" if run_settings.fix_long_chains else "",
+        "time_factor": str(run_settings.time_limit_factor),
+    }

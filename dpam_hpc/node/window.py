@@ -1,0 +1,139 @@
+"""The targets at hand on the node, and which templates of which target go to the next free worker.
+
+Work is handed out longest target first, in units that shrink as less is left (guided
+self-scheduling), so that neither one target with 600 candidates nor a tail of small ones leaves
+cores idle. No result depends on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from dpam_hpc.align.iterate import TemplateResult
+from dpam_hpc.node.staging import StagedTarget, TargetResult
+from dpam_hpc.node.work import Done, Unit
+
+LARGEST_UNIT = 32
+SMALLEST_UNIT = 4
+UNITS_A_WORKER_LEFT = 2
+MAX_TRIES = 2
+
+
+@dataclass
+class Job:
+    """A target at work: the templates still to be handed out, and what came back."""
+
+    target: StagedTarget
+    waiting: deque[str]
+    alone: deque[str] = field(default_factory=deque)
+    tries: Counter[str] = field(default_factory=Counter)
+    running: int = 0
+    results: list[TemplateResult] = field(default_factory=list)
+    problem: str = ""
+    begun: float = field(default_factory=time.monotonic)
+    cpu: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def left(self) -> int:
+        """Templates still to be handed out."""
+        return len(self.waiting) + len(self.alone)
+
+    @property
+    def predicted(self) -> int:
+        """Cost by which targets are ordered: residues times candidates."""
+        return self.target.residues * len(self.target.candidates)
+
+    def result(self) -> TargetResult:
+        """All that is known of the target."""
+        return TargetResult(
+            self.target.id,
+            self.target.residues,
+            len(self.target.candidates) + len(self.target.refused),
+            [*self.target.refused, *self.results],
+            self.problem,
+            time.monotonic() - self.begun,
+            dict(self.cpu),
+        )
+
+
+class Window:
+    """The jobs that are staged in and not finished."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def pairs_left(self) -> int:
+        """Pairs of all jobs still to be handed out."""
+        return sum(job.left for job in self._jobs.values())
+
+    def add(self, target: StagedTarget) -> None:
+        """Take in a target with candidates."""
+        self._jobs[target.id] = Job(target, deque(target.candidates))
+
+    def job(self, target: str) -> Job:
+        """The job of a target."""
+        return self._jobs[target]
+
+    def next(self, workers: int, pairs_to_come: int) -> tuple[Job, tuple[str, ...]] | None:
+        """The next unit's job and templates, noted as running; None where all are handed out."""
+        ready = [job for job in self._jobs.values() if job.left]
+        if not ready:
+            return None
+        job = max(ready, key=lambda job: job.predicted)
+        job.running += 1
+        if job.alone:
+            return job, (job.alone.popleft(),)
+        size = unit_size(self.pairs_left + pairs_to_come, workers)
+        return job, tuple(job.waiting.popleft() for _ in range(min(size, len(job.waiting))))
+
+    def done(self, unit: Unit, done: Done) -> Job | None:
+        """Take in an answer; the job, if it is finished by it."""
+        job = self._jobs[unit.target]
+        job.running -= 1
+        job.results += done.results
+        job.cpu.update(done.cpu)
+        if done.query_failure:
+            job.problem = done.query_failure
+            job.waiting.clear()
+            job.alone.clear()
+        return self._finish(job)
+
+    def give_back(self, unit: Unit, died: str = "") -> Job | None:
+        """Take back a unit without an answer: as it was, or, where a worker ``died`` of it, one by
+        one, and a template that does it twice is a failure. The job, if it is finished by it.
+        """
+        job = self._jobs[unit.target]
+        job.running -= 1
+        if not died:
+            job.waiting.extendleft(reversed(unit.templates))
+        elif len(unit.templates) > 1:
+            job.alone.extend(unit.templates)
+        else:
+            (template,) = unit.templates
+            job.tries[template] += 1
+            if job.tries[template] < MAX_TRIES:
+                job.alone.append(template)
+            else:
+                job.results.append(TemplateResult(template, failure=f"{died} (twice)"))
+        return self._finish(job)
+
+    def _finish(self, job: Job) -> Job | None:
+        if job.running or job.left:
+            return None
+        return self._jobs.pop(job.target.id)
+
+
+def unit_size(pairs_left: int, workers: int) -> int:
+    """Templates in the next unit: a share of what is left, never so few that starts dominate.
+
+    Where there is less than a smallest unit for each worker, every worker gets a part of it.
+    """
+    share = pairs_left // (UNITS_A_WORKER_LEFT * workers)
+    smallest = max(1, min(SMALLEST_UNIT, pairs_left // workers))
+    return max(smallest, min(LARGEST_UNIT, share))

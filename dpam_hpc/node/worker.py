@@ -1,0 +1,167 @@
+"""A worker process: takes units from the launcher and aligns them, one after the other.
+
+It leads a process group, to which the programs that it starts belong, and ends the whole group
+when the launcher dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+
+from dpam_hpc.align import aligner as aligners
+from dpam_hpc.align.aligner import Aligner, ProgramFailed, Unusable
+from dpam_hpc.align.iterate import TemplateResult, align_templates
+from dpam_hpc.node import messages
+from dpam_hpc.node.template_store import TemplateStore
+from dpam_hpc.node.work import Done, Place, Prewarm, Setup, Unit
+
+PYTHON = "Python"
+
+
+class Worker:
+    """Does units; opens its aligner anew where the launcher moves to another scratch."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._class = aligners.load(setup.aligner)
+        self._place: Place | None = None
+        self._aligner: Aligner | None = None
+        self._store: TemplateStore | None = None
+        self._cpu_before = Counter[str]()
+
+    def do(self, unit: Unit | Prewarm) -> Done:
+        """Do one unit; every failure is in the answer."""
+        start = time.monotonic()
+        done = Done()
+        try:
+            aligner, store = self._open(unit.place)
+            if isinstance(unit, Prewarm):
+                for template in unit.templates:
+                    _prepared(store, template)
+            else:
+                done.results = _align(aligner, store, unit)
+        except Unusable as error:
+            done.query_failure = str(error)
+        except ProgramFailed as error:
+            done.query_failure = f"its import failed twice: {error}"
+        except OSError as error:  # scratch is full or gone: nothing is wrong with the unit
+            done.scratch_problem = str(error)
+        done.seconds = time.monotonic() - start
+        done.cpu = self._cpu_since()
+        return done
+
+    def _open(self, place: Place) -> tuple[Aligner, TemplateStore]:
+        if self._aligner is None or self._store is None or place != self._place:
+            if self._aligner is not None:
+                self._aligner.close()
+                self._aligner = None
+            folder = place.root / f"w{self._setup.number}-{os.getpid()}"
+            self._aligner = self._class(place.options, folder)
+            self._store = TemplateStore(
+                self._aligner, place.cache, self._setup.pdb_folder, self._setup.bundle
+            )
+            self._place = place
+            self._cpu_before = Counter({PYTHON: self._cpu_before[PYTHON]})
+        return self._aligner, self._store
+
+    def _cpu_since(self) -> dict[str, float]:
+        """CPU seconds since the last call by step, this process's own among them."""
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        now = Counter(self._aligner.cpu_seconds() if self._aligner else {})
+        now[PYTHON] += own.ru_utime + own.ru_stime
+        since = {step: seconds - self._cpu_before[step] for step, seconds in now.items()}
+        self._cpu_before = now
+        return since
+
+
+def _prepared(store: TemplateStore, template: str) -> bytes | str:
+    """A template as prepared, or why it cannot be."""
+    try:
+        return store.template(template)
+    except Unusable as error:
+        return str(error)
+    except ProgramFailed as error:
+        return f"its import failed twice: {error}"
+
+
+def _align(aligner: Aligner, store: TemplateStore, unit: Unit) -> list[TemplateResult]:
+    pdb = unit.place.query(unit.target).read_bytes()
+    prepared = store.query(unit.target, pdb)
+    templates: dict[str, bytes] = {}
+    results = []
+    for template in unit.templates:
+        found = _prepared(store, template)
+        if isinstance(found, str):
+            results.append(TemplateResult(template, failure=found))
+        else:
+            templates[template] = found
+    try:
+        return results + align_templates(aligner, pdb, prepared, templates)
+    except (ProgramFailed, ValueError, IndexError, KeyError, TypeError):
+        # One of them broke a program for all: alone, only the culprit fails.
+        alone = (_align_alone(aligner, pdb, prepared, name, templates[name]) for name in templates)
+        return results + list(alone)
+
+
+def _align_alone(
+    aligner: Aligner, pdb: bytes, prepared: bytes, template: str, imported: bytes
+) -> TemplateResult:
+    """One template, tried twice; its failure named."""
+    failure = ""
+    for _ in range(2):
+        try:
+            (result,) = align_templates(aligner, pdb, prepared, {template: imported})
+            return result
+        except ProgramFailed as error:
+            failure = f"{error} (twice)"
+        except (ValueError, IndexError, KeyError, TypeError) as error:
+            failure = f"an answer that cannot be read ({type(error).__name__}: {error}, twice)"
+    return TemplateResult(template, failure=failure)
+
+
+def main() -> None:
+    """Serve the launcher over the socket whose number is the first argument, until it closes."""
+    os.setpgid(0, 0)
+    launcher = socket.socket(fileno=int(sys.argv[1]))
+    _die_with(launcher)
+    try:
+        worker = Worker(messages.receive(launcher))
+        while True:
+            messages.send(launcher, worker.do(messages.receive(launcher)))
+    except (EOFError, OSError):
+        _end_group()
+
+
+def _die_with(launcher: socket.socket) -> None:
+    """End the whole group as soon as the launcher's end of the socket is closed."""
+
+    def on_activity(_signal: int, _frame: object) -> None:
+        poll = select.poll()
+        poll.register(launcher, select.POLLRDHUP)
+        if poll.poll(0):
+            _end_group()
+
+    signal.signal(signal.SIGIO, on_activity)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: _end_group())
+    for ignored in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    fcntl.fcntl(launcher, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(launcher, fcntl.F_GETFL)
+    fcntl.fcntl(launcher, fcntl.F_SETFL, flags | os.O_ASYNC)
+    on_activity(0, None)
+
+
+def _end_group() -> None:
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

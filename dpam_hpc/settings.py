@@ -1,0 +1,201 @@
+"""Settings of a run: every value with where it came from.
+
+Sources, the strongest first: the flag, the environment (``DPAM_HPC_…``), ``dpam-hpc.toml`` in the
+working folder, ``dpam-hpc.toml`` in the user's configuration folder, the default.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dpam_hpc.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE_NAME = "dpam-hpc.toml"
+PREFIX = "DPAM_HPC_"
+MAX_DEFAULT_WORKERS = 64
+WORKERS_A_CPU = 4
+OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
+"""Variables of other tools that are heard where ours is not set."""
+
+
+def available_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """Processors that this process may use: by affinity, cgroup limit and SLURM's allocation."""
+    limits = [float(len(os.sched_getaffinity(0))), _cgroup_cpus()]
+    allocated = environment.get("SLURM_CPUS_PER_TASK", "")
+    if allocated.isdigit() and int(allocated):
+        limits.append(float(allocated))
+    return max(1, math.floor(min(limits)))
+
+
+def _cgroup_cpus() -> float:
+    for path, parse in (
+        ("/sys/fs/cgroup/cpu.max", lambda text: text.split()),
+        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", lambda text: [text.strip(), "100000"]),
+    ):
+        try:
+            quota, period = parse(Path(path).read_text())
+            if quota not in ("max", "-1"):
+                return max(1.0, float(quota) / float(period))
+        except (OSError, ValueError):
+            continue
+    return math.inf
+
+
+class RunSettings(BaseModel):
+    """What ``run`` and ``IterativeDali`` need to know; also the keys of ``dpam-hpc.toml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    work_dir: Path = Field(Path("."), description="dpam's working folder")
+    data_dir: Path | None = Field(None, description="dpam's data folder, with ECOD70/ in it")
+    targets: Path | None = Field(None, description="a file of target ids, one a line")
+    target: list[str] = Field([], description="target ids")
+    aligner: str = Field("dali", description="dali, tmalign, or one from a plug-in")
+    dali_home: Path | None = Field(None, description="DaliLite.v5's folder")
+    templates: Path | None = Field(None, description="a template bundle")
+    scratch_dir: Path | None = Field(None, description="where to work; else chosen on the node")
+    min_free_gb: float = Field(1.0, ge=0, description="free space under which no work starts")
+    cpus: int = Field(default_factory=available_cpus, ge=1, description="processors to use")
+    dali_workers: int = Field(0, ge=0, description="workers; 0: min(4 x cpus, 64)")
+    retry_failed: bool = Field(False, description="work on earlier failures once more")
+    redo: bool = Field(False, description="do everything again")
+    fix_long_chains: bool = Field(False, description="keep segments upstream drops (docs)")
+    dpam_state: bool = Field(False, description="write dpam's state files too")
+    grace: float = Field(20.0, ge=0, description="seconds for running work after a signal")
+    time_limit_factor: float = Field(1.0, gt=0, description="scales the limits on each program")
+
+    @property
+    def workers(self) -> int:
+        """Worker processes: as set, else four for each processor, at most 64."""
+        return self.dali_workers or min(WORKERS_A_CPU * self.cpus, MAX_DEFAULT_WORKERS)
+
+    @property
+    def again(self) -> Literal["", "failed", "all"]:
+        """What to work on once more."""
+        return "all" if self.redo else "failed" if self.retry_failed else ""
+
+    @model_validator(mode="after")
+    def _one_kind_of_again(self) -> RunSettings:
+        if self.redo and self.retry_failed:
+            raise ValueError("redo and retry_failed exclude each other")
+        if self.targets and self.target:
+            raise ValueError("targets and target exclude each other")
+        return self
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and for each one the source of its value."""
+
+    settings: RunSettings
+    sources: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(setting, value, source) for each setting."""
+        values = self.settings.model_dump()
+        values["dali_workers"] = self.settings.workers
+        return [(name, _shown(values[name]), self.sources[name]) for name in values]
+
+
+def resolve(
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    user_folder: Path | None = None,
+) -> Resolved:
+    """Settings from all sources; ConfigError tells every error at once, each with its source.
+
+    ``flags`` holds what was given on the command line; a value of None was not given.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    layers: list[tuple[str, Mapping[str, Any]]] = [("flag", given)]
+    layers.append(("environment", _from_environment(environment)))
+    work_dir = Path(given.get("work_dir", environment.get(PREFIX + "WORK_DIR", ".")))
+    user_folder = user_folder or platformdirs.user_config_path("dpam-hpc")
+    errors = []
+    for path in (work_dir / FILE_NAME, user_folder / FILE_NAME):
+        try:
+            layers.append((str(path), _from_file(path)))
+        except ValueError as error:
+            errors.append(f"{path}: {error}")
+    merged: dict[str, Any] = {}
+    sources = dict.fromkeys(RunSettings.model_fields, "default")
+    for source, layer in layers:
+        for name, value in layer.items():
+            if name not in merged:
+                merged[name] = value
+                sources[name] = f"{source} {_spelled(name, source)}".strip()
+    try:
+        settings = RunSettings(**merged)
+    except ValidationError as error:
+        errors += [_explained(item, sources) for item in error.errors()]
+    if errors:
+        raise ConfigError(
+            "settings that cannot be used:\n  " + "\n  ".join(errors),
+            "dpam-hpc run --show-settings tells where each value comes from",
+        )
+    return Resolved(settings, sources)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for name in RunSettings.model_fields:
+        for variable in (PREFIX + name.upper(), OTHER_VARIABLES.get(name, "")):
+            if environment.get(variable) and name not in layer:
+                value = environment[variable]
+                layer[name] = value.split() if name == "target" else value
+    return layer
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """A settings file; relative paths in it count from its folder. ValueError if it is no TOML."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(str(error)) from None
+    paths = ("data_dir", "targets", "dali_home", "templates", "scratch_dir")
+    for name in paths:
+        if isinstance(content.get(name), str):
+            content[name] = path.parent / Path(content[name]).expanduser()
+    return content
+
+
+def _spelled(name: str, source: str) -> str:
+    if source == "flag":
+        return "--" + name.replace("_", "-")
+    if source == "environment":
+        ours = PREFIX + name.upper()
+        return ours if os.environ.get(ours) or name not in OTHER_VARIABLES else OTHER_VARIABLES[name]
+    return ""
+
+
+def _explained(item: Any, sources: Mapping[str, str]) -> str:
+    name = str(item["loc"][0]) if item["loc"] else ""
+    if item["type"] == "extra_forbidden":
+        near = get_close_matches(name, RunSettings.model_fields, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{name}: there is no such setting ({sources.get(name, 'unknown source')}){hint}"
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return f"{name} = {item['input']!r} ({sources[name]}): {text}" if name else text
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "-"
+    return " ".join(value) if isinstance(value, list) else str(value)
