@@ -172,7 +172,9 @@ def write(
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (sqlite3.OperationalError, OSError) as error:
-        raise StorageError(f"{path} cannot be written: {error}", "is there room, and may you?") from None
+        raise StorageError(
+            f"{path} cannot be written: {error}", "is there room, and may you?"
+        ) from None
     finally:
         with suppress(OSError):
             os.unlink(temporary)
@@ -204,5 +206,6 @@ def _check_length(path: Path) -> None:
     page_bytes, pages = struct.unpack(">H", header[16:18])[0], struct.unpack(">I", header[28:32])[0]
     if size < page_bytes * pages:
         raise BundleError(
-            f"{path} is cut short: {size} bytes of {page_bytes * pages}", "copy it again, or " + REBUILD
+            f"{path} is cut short: {size} bytes of {page_bytes * pages}",
+            "copy it again, or " + REBUILD,
         )

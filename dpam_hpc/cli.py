@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +23,6 @@ bundle_app = typer.Typer(help="Template bundles: all templates imported, in one 
 dali_app = typer.Typer(help="The DALI programs.")
 app.add_typer(bundle_app, name="bundle", no_args_is_help=True)
 app.add_typer(dali_app, name="dali", no_args_is_help=True)
-
-DirOption = Optional[Path]
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,36 +43,36 @@ def _root(
 @app.command()
 def run(
     work_dir: Annotated[Path, typer.Argument(help="dpam's working folder.")] = Path("."),
-    data_dir: Annotated[DirOption, typer.Option(help="dpam's data folder, with ECOD70/.")] = None,
-    targets: Annotated[DirOption, typer.Option(help="A file of target ids, one a line.")] = None,
-    target: Annotated[Optional[list[str]], typer.Option(help="A target id; again for more.")] = None,
-    aligner: Annotated[Optional[str], typer.Option(help="dali, tmalign or a plug-in's.")] = None,
-    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
-    templates: Annotated[DirOption, typer.Option(help="A template bundle.")] = None,
-    scratch_dir: Annotated[DirOption, typer.Option(help="Where to work; else chosen.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="dpam's data folder, with ECOD70/.")] = None,
+    targets: Annotated[Path | None, typer.Option(help="A file of target ids, one a line.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A target id; again for more.")] = None,
+    aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
+    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
+    templates: Annotated[Path | None, typer.Option(help="A template bundle.")] = None,
+    scratch_dir: Annotated[Path | None, typer.Option(help="Where to work; else chosen.")] = None,
     min_free_gb: Annotated[
-        Optional[float], typer.Option(help="Free scratch under which no work starts.")
+        float | None, typer.Option(help="Free scratch under which no work starts.")
     ] = None,
-    cpus: Annotated[Optional[int], typer.Option(help="Processors to use.")] = None,
+    cpus: Annotated[int | None, typer.Option(help="Processors to use.")] = None,
     dali_workers: Annotated[
-        Optional[int], typer.Option(help="Workers; default min(4 x cpus, 64).")
+        int | None, typer.Option(help="Workers; default min(4 x cpus, 64).")
     ] = None,
     retry_failed: Annotated[
-        Optional[bool], typer.Option("--retry-failed", help="Earlier failures once more.")
+        bool | None, typer.Option("--retry-failed", help="Earlier failures once more.")
     ] = None,
-    redo: Annotated[Optional[bool], typer.Option("--redo", help="Everything again.")] = None,
+    redo: Annotated[bool | None, typer.Option("--redo", help="Everything again.")] = None,
     fix_long_chains: Annotated[
-        Optional[bool],
+        bool | None,
         typer.Option("--fix-long-chains", help="Keep segments at index 1000 and up."),
     ] = None,
     dpam_state: Annotated[
-        Optional[bool], typer.Option("--dpam-state", help="Write dpam's state files too.")
+        bool | None, typer.Option("--dpam-state", help="Write dpam's state files too.")
     ] = None,
     grace: Annotated[
-        Optional[float], typer.Option(help="Seconds for running work after a signal.")
+        float | None, typer.Option(help="Seconds for running work after a signal.")
     ] = None,
     time_limit_factor: Annotated[
-        Optional[float], typer.Option(help="Scales the time limits on programs.")
+        float | None, typer.Option(help="Scales the time limits on programs.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
     show_settings: Annotated[
@@ -128,9 +126,7 @@ def _run(run_settings: Any, json: bool) -> int:
 
         summary.print_table(progress, Console())
     if shutdown.reason:
-        print(
-            f"interrupted by {shutdown.reason}; resume with: {_same_command()}", file=sys.stderr
-        )
+        print(f"interrupted by {shutdown.reason}; resume with: {_same_command()}", file=sys.stderr)
         return ExitCode.INTERRUPTED_TWICE if shutdown.at_once else ExitCode.INTERRUPTED
     if progress.failed or progress.failures or progress.earlier_failures:
         print(
@@ -152,7 +148,8 @@ def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
     if json:
         import json as json_module
 
-        print(json_module.dumps([dict(zip(("name", "value", "source"), row)) for row in rows]))
+        names = ("name", "value", "source")
+        print(json_module.dumps([dict(zip(names, row, strict=True)) for row in rows]))
         return
     from rich.console import Console
     from rich.table import Table
@@ -167,10 +164,10 @@ def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
 def bundle_build(
     ecod70_dir: Annotated[Path, typer.Argument(help="The folder with the templates' PDB files.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write.")],
-    workers: Annotated[Optional[int], typer.Option(help="Default: one a processor.")] = None,
-    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Default: one a processor.")] = None,
+    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
     aligner: Annotated[str, typer.Option(help="dali, tmalign or a plug-in's.")] = "dali",
-    scratch_dir: Annotated[DirOption, typer.Option(help="Where to work; else chosen.")] = None,
+    scratch_dir: Annotated[Path | None, typer.Option(help="Where to work; else chosen.")] = None,
 ) -> None:
     """Import every template of ECOD70_DIR once and write them into one file."""
     from dpam_hpc import settings
@@ -210,7 +207,7 @@ def bundle_info(
 def bundle_verify(
     file: Annotated[Path, typer.Argument(help="A template bundle.")],
     data_dir: Annotated[
-        DirOption, typer.Option(help="Compare with the PDB files in ECOD70/ too.")
+        Path | None, typer.Option(help="Compare with the PDB files in ECOD70/ too.")
     ] = None,
 ) -> None:
     """Read a whole bundle and compare every checksum; exit code 7 if one differs."""
@@ -230,7 +227,7 @@ def bundle_verify(
 
 @dali_app.command("check")
 def dali_check(
-    dali_home: Annotated[DirOption, typer.Option(help="DaliLite.v5's folder.")] = None,
+    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
 ) -> None:
     """Prove DALI on a known pair, to the byte; exit code 4 if it fails."""
     import tempfile

@@ -68,7 +68,9 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise StorageError(f"dpam's state file {path} is no JSON: {error}", "move it away") from None
+        raise StorageError(
+            f"dpam's state file {path} is no JSON: {error}", "move it away"
+        ) from None
     if not isinstance(state, dict):
         raise StorageError(f"dpam's state file {path} holds no object", "move it away")
     return state

@@ -164,7 +164,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _from_file(path: Path) -> dict[str, Any]:
     """A settings file; relative paths in it count from its folder. ValueError if it is no TOML."""
     try:
-        content = tomllib.loads(path.read_text())
+        content: dict[str, Any] = tomllib.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -181,7 +181,9 @@ def _spelled(name: str, source: str) -> str:
         return "--" + name.replace("_", "-")
     if source == "environment":
         ours = PREFIX + name.upper()
-        return ours if os.environ.get(ours) or name not in OTHER_VARIABLES else OTHER_VARIABLES[name]
+        return (
+            ours if os.environ.get(ours) or name not in OTHER_VARIABLES else OTHER_VARIABLES[name]
+        )
     return ""
 
 

@@ -90,7 +90,7 @@ def read_targets_file(path: Path) -> list[str]:
 
 
 def chosen_targets(folder: WorkFolder, named: list[str]) -> list[str]:
-    """The targets of a run, sorted, each once: ``named``, or all of the folder; errors at once."""
+    """The targets of a run, sorted, each once: ``named``, or all of the folder."""
     targets = sorted(set(named)) if named else sorted(folder.targets())
     bad = [target for target in targets if not TARGET_ID.fullmatch(target)]
     if bad:

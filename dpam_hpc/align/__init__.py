@@ -1,0 +1,1 @@
+"""Align: the iterative loop, its text, and the aligners behind one protocol."""

@@ -47,7 +47,7 @@ def align_templates(
     whole = _Query(structure.read(pdb), prepared)
     residuals: dict[tuple[int, ...], _Query | None] = {}
     results = {template: TemplateResult(template) for template in templates}
-    wave = {template: whole for template in templates}
+    wave = dict.fromkeys(templates, whole)
     while wave:
         alignments = aligner.align(
             [Pair(query.prepared, templates[template]) for template, query in wave.items()]

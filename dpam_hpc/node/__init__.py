@@ -1,0 +1,1 @@
+"""On the node: stage in, align on node-local scratch, stage out, losing nothing."""

@@ -54,7 +54,9 @@ def build(
         aligner.prove(room.place.options, room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder.resolve(), None), room.place.root)
+            return WorkerHandle(
+                Setup(number, definition, pdb_folder.resolve(), None), room.place.root
+            )
 
         pool = Pool(start_worker, shutdown.wakeup)
         stack.callback(pool.end)
@@ -90,7 +92,7 @@ def _import(
     ]
     order = list(waiting)
     waiting.reverse()
-    finished: set[Prewarm] = set()
+    finished: set[tuple[str, ...]] = set()
     at = 0
     while at < len(order):
         if shutdown.reason:
@@ -103,9 +105,9 @@ def _import(
             elif answer.done.scratch_problem:
                 log.warning("scratch: %s", answer.done.scratch_problem)
             assert isinstance(answer.unit, Prewarm)
-            finished.add(answer.unit)
+            finished.add(answer.unit.templates)
         shutdown.drain_wakeups()
-        while at < len(order) and order[at] in finished:
+        while at < len(order) and order[at].templates in finished:
             for template in order[at].templates:
                 yield from _bundled(place.cache, pdb_folder, template)
             at += 1
@@ -117,9 +119,7 @@ def _bundled(cache: Path, pdb_folder: Path, template: str) -> Iterator[BundledTe
         log.warning("left out: the import of %s failed; a run will try it again", template)
         return
     imported, reason = found
-    yield BundledTemplate(
-        template, (pdb_folder / f"{template}.pdb").read_bytes(), imported, reason
-    )
+    yield BundledTemplate(template, (pdb_folder / f"{template}.pdb").read_bytes(), imported, reason)
 
 
 def _counted(

@@ -93,7 +93,8 @@ class RunLock:
         if holder.boot != self._me.boot:
             return False
         with suppress(psutil.Error):
-            return abs(psutil.Process(holder.pid).create_time() - holder.started) < 1.0
+            started: float = psutil.Process(holder.pid).create_time()
+            return abs(started - holder.started) < 1.0
         return False
 
     def _seconds_without_heartbeat(self) -> float:

@@ -20,13 +20,13 @@ from dpam_hpc.errors import StorageError
 
 PREFIX = "dh-"
 CLAIM = "claim"
-CANDIDATES = ("$SLURM_TMPDIR", "$TMPDIR", "/tmp")
+CANDIDATES = ("$SLURM_TMPDIR", "$TMPDIR", "/tmp")  # noqa: S108 - what is made there is private
 ABANDONED_AFTER = 60.0
 """Seconds after which a folder without a claim is taken for one that died while it was made."""
 
 # Types of file systems that several machines may share; whatever is not local is not taken.
 LOCAL_TYPES = frozenset(
-    "ext2 ext3 ext4 xfs btrfs zfs f2fs jfs reiserfs tmpfs ramfs overlay bcachefs apfs".split()
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "tmpfs", "ramfs", "overlay")
 )
 
 
@@ -58,7 +58,9 @@ def choose(
                 "name another with --scratch-dir, or leave it out to have one chosen",
             )
         shared = _shared_type(explicit)
-        return Choice(explicit, [f"{explicit} is on a shared file system ({shared})"] if shared else [])
+        return Choice(
+            explicit, [f"{explicit} is on a shared file system ({shared})"] if shared else []
+        )
     choice = Choice(work_dir, is_fallback=True)
     for name, folder in _places(environment):
         problem = "is not set" if folder is None else _problem(folder, need)

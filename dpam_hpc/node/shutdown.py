@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import suppress
 from types import FrameType
 
 DRAIN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -28,9 +29,7 @@ class Shutdown:
     def __enter__(self) -> Shutdown:
         for number in DRAIN:
             self._before[number] = signal.signal(number, self._on_signal)
-        self._wakeup_before = signal.set_wakeup_fd(
-            self._notify.fileno(), warn_on_full_buffer=False
-        )
+        self._wakeup_before = signal.set_wakeup_fd(self._notify.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,15 +49,11 @@ class Shutdown:
 
     def wake(self) -> None:
         """Wake the waiting loop from another thread."""
-        try:
+        with suppress(OSError):  # full: it will wake anyhow
             os.write(self._notify.fileno(), b"\0")
-        except OSError:
-            pass  # full: it will wake anyhow
 
     def drain_wakeups(self) -> None:
         """Forget the wake-ups so far."""
-        try:
+        with suppress(OSError):
             while self.wakeup.recv(4096):
                 pass
-        except OSError:
-            pass

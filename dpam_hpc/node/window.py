@@ -8,7 +8,7 @@ cores idle. No result depends on it.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 from dpam_hpc.align.iterate import TemplateResult
@@ -33,7 +33,7 @@ class Job:
     results: list[TemplateResult] = field(default_factory=list)
     problem: str = ""
     begun: float = field(default_factory=time.monotonic)
-    cpu: Counter[str] = field(default_factory=Counter)
+    cpu: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def left(self) -> int:
@@ -97,7 +97,8 @@ class Window:
         job = self._jobs[unit.target]
         job.running -= 1
         job.results += done.results
-        job.cpu.update(done.cpu)
+        for step, seconds in done.cpu.items():
+            job.cpu[step] += seconds
         if done.query_failure:
             job.problem = done.query_failure
             job.waiting.clear()
@@ -105,8 +106,10 @@ class Window:
         return self._finish(job)
 
     def give_back(self, unit: Unit, died: str = "") -> Job | None:
-        """Take back a unit without an answer: as it was, or, where a worker ``died`` of it, one by
-        one, and a template that does it twice is a failure. The job, if it is finished by it.
+        """Take back a unit without an answer; the job, if it is finished by it.
+
+        Where a worker ``died`` of it its templates are tried one by one, and one that does it
+        again and again is a failure.
         """
         job = self._jobs[unit.target]
         job.running -= 1

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
 
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Aligner, ProgramFailed, Unusable
@@ -35,7 +34,7 @@ class Worker:
         self._place: Place | None = None
         self._aligner: Aligner | None = None
         self._store: TemplateStore | None = None
-        self._cpu_before = Counter[str]()
+        self._cpu_before: dict[str, float] = {}
 
     def do(self, unit: Unit | Prewarm) -> Done:
         """Do one unit; every failure is in the answer."""
@@ -69,15 +68,15 @@ class Worker:
                 self._aligner, place.cache, self._setup.pdb_folder, self._setup.bundle
             )
             self._place = place
-            self._cpu_before = Counter({PYTHON: self._cpu_before[PYTHON]})
+            self._cpu_before = {PYTHON: self._cpu_before.get(PYTHON, 0.0)}
         return self._aligner, self._store
 
     def _cpu_since(self) -> dict[str, float]:
         """CPU seconds since the last call by step, this process's own among them."""
         own = resource.getrusage(resource.RUSAGE_SELF)
-        now = Counter(self._aligner.cpu_seconds() if self._aligner else {})
-        now[PYTHON] += own.ru_utime + own.ru_stime
-        since = {step: seconds - self._cpu_before[step] for step, seconds in now.items()}
+        now = self._aligner.cpu_seconds() if self._aligner else {}
+        now[PYTHON] = now.get(PYTHON, 0.0) + own.ru_utime + own.ru_stime
+        since = {step: seconds - self._cpu_before.get(step, 0.0) for step, seconds in now.items()}
         self._cpu_before = now
         return since
 

@@ -43,7 +43,9 @@ def print_table(progress: Progress, console: Console) -> None:
     console.print(totals(progress), highlight=False)
     for row in rows[:ROWS_SHOWN]:
         if row["state"] == FAILED:
-            console.print(f"failed: {row['target']}: {row['reason']}", highlight=False, markup=False)
+            console.print(
+                f"failed: {row['target']}: {row['reason']}", highlight=False, markup=False
+            )
 
 
 def totals(progress: Progress) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -50,7 +49,9 @@ class DaliAligner:
             template = aligner.prepare((known / KNOWN_TEMPLATE).read_bytes())
             (result,) = iterate.align_templates(aligner, query, prepared, {"known": template})
         except (ProgramFailed, Unusable) as error:
-            raise AlignerError(f"DALI in {home} fails on the known pair: {error}", _REBUILD) from None
+            raise AlignerError(
+                f"DALI in {home} fails on the known pair: {error}", _REBUILD
+            ) from None
         finally:
             aligner.close()
         answer, expected = "".join(result.records), (known / KNOWN_HITS).read_text()
@@ -80,7 +81,7 @@ class DaliAligner:
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU seconds of DALI's programs by step."""
-        return dict(Counter(self._importer.bench.cpu) + self._comparison.bench.cpu)
+        return {**self._importer.bench.cpu, **self._comparison.bench.cpu}
 
     def close(self) -> None:
         """Close the memory files."""
@@ -95,7 +96,8 @@ _REBUILD = (
 
 
 def _first_difference(answer: str, expected: str) -> str:
-    for number, (a, e) in enumerate(zip(answer.splitlines(), expected.splitlines()), 1):
+    lines = zip(answer.splitlines(), expected.splitlines(), strict=False)
+    for number, (a, e) in enumerate(lines, 1):
         if a != e:
             return f"line {number}: {a!r} for {e!r}"
     return "the shorter one ends first"

@@ -119,16 +119,14 @@ class Comparison:
         best = [
             entry
             for group in self._groups(queries)
-            for entry in texts.best_filtered(
-                line for ids in group for line in by_pair.get(ids, [])
-            )
+            for entry in texts.best_filtered(line for ids in group for line in by_pair.get(ids, []))
         ]
         return self._refine(queries, best)
 
     def _refine(
         self, queries: list[_Query], entries: list[texts.Prealignment]
     ) -> list[texts.Block]:
-        """DALICON, then DP: each group of entries under a name of its own for the first structure."""
+        """DALICON, then DP: each group of entries has its own name for the first structure."""
         group_of = {ids: at for at, group in enumerate(self._groups(queries)) for ids in group}
         names: dict[tuple[int, str], str] = {}
         real: dict[str, str] = {}
@@ -235,7 +233,7 @@ def _of_chains(hits: list[Alignment]) -> Alignment | None:
 
 
 def _ids(first: str) -> Callable[[str], str]:
-    """A source of ids ``Pnnn`` + chain letter, each once, none that a program reads as a keyword."""
+    """A source of ids ``Pnnn`` + chain letter, each once, none that is a keyword to a program."""
     number = 0
 
     def new(letter: str) -> str:

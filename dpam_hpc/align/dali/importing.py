@@ -31,7 +31,7 @@ class Chain:
 
 
 def pack(chains: list[Chain]) -> bytes:
-    """Chains as one byte string: a JSON line that describes them, then the texts (docs/bundle.md)."""
+    """Chains as one byte string: a JSON line about them, then the texts (docs/bundle.md)."""
     head = [[c.letter, c.residues, c.elements, len(c.dat)] for c in chains]
     return json.dumps(head).encode() + b"\n" + b"".join(c.dat for c in chains)
 
@@ -61,7 +61,9 @@ class Importer:
         timeout = self._time_factor * (30 + len(pdb) / 1e4)
         self._run("dsspcmbi", "in.pdb", "o.dssp", writes=("o.dssp",), timeout=timeout)
         if not _residues_read(self.bench.output("o.dssp")):
-            raise ProgramFailed("dsspcmbi reads 0 residues: it is built wrong, or the file has none")
+            raise ProgramFailed(
+                "dsspcmbi reads 0 residues: it is built wrong, or the file has none"
+            )
         return pack([self._import_chain(letter, timeout) for letter in letters])
 
     def _import_chain(self, letter: str, timeout: float) -> Chain:
@@ -74,9 +76,7 @@ class Importer:
         self._run("puutos", "units.puu", "o.dssp", "./", writes=(dat,), timeout=timeout)
         return _chain_of(letter, self.bench.output(dat))
 
-    def _run(
-        self, program: str, *arguments: str, writes: tuple[str, ...], timeout: float
-    ) -> None:
+    def _run(self, program: str, *arguments: str, writes: tuple[str, ...], timeout: float) -> None:
         self.bench.run("import", program, *arguments, writes=writes, timeout=timeout)
 
 
@@ -138,4 +138,3 @@ def _chain_of(letter: str, dat: bytes) -> Chain:
             f"{elements} secondary structure elements; DALI is compiled for {MAX_ELEMENTS}"
         )
     return Chain(letter, residues, elements, dat)
-

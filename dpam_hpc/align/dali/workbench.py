@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from dpam_hpc import command
@@ -29,7 +29,7 @@ class Workbench:
 
     def __init__(self, programs: Path, folder: Path, outputs: tuple[str, ...]) -> None:
         self.folder = folder
-        self.cpu = Counter[str]()
+        self.cpu: defaultdict[str, float] = defaultdict(float)
         self._programs = programs
         self._environment = program_environment()
         self._stdin = _memory_file("stdin")
