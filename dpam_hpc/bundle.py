@@ -60,7 +60,9 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         self.path = path
         _check_length(path)
-        self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True
+        )
         with self._damage():
             meta = dict(self._database.execute("SELECT key, value FROM meta"))
         if meta.get("format") != FORMAT:
@@ -130,12 +132,12 @@ class Bundle:
         with self._damage():
             return [row[0] for row in self._database.execute("SELECT id FROM template ORDER BY id")]
 
-    def check_made_by(self, aligner: str, fingerprint: str) -> None:
+    def check_made_by(self, aligner: str, fingerprint: str, called: Path | None = None) -> None:
         """BundleError unless the bundle was made by this aligner, and this build of it."""
         if (self.aligner, self.fingerprint) != (aligner, fingerprint):
             raise BundleError(
-                f"{self.path} was made by another build: {self.aligner} {self.fingerprint[:12]},"
-                f" here it is {aligner} {fingerprint[:12]}",
+                f"{called or self.path} was made by another build: {self.aligner}"
+                f" {self.fingerprint[:12]}, here it is {aligner} {fingerprint[:12]}",
                 "build it anew with this build (dpam-hpc bundle build), or run without --templates",
             )
 

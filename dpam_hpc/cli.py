@@ -25,6 +25,15 @@ app.add_typer(bundle_app, name="bundle", no_args_is_help=True)
 app.add_typer(dali_app, name="dali", no_args_is_help=True)
 
 
+def _path_option(help_text: str, *names: str) -> Any:
+    """An option that is a path, which is not looked at before it is used."""
+    return typer.Option(*names, parser=Path, metavar="PATH", help=help_text)
+
+
+def _path_argument(help_text: str) -> Any:
+    return typer.Argument(parser=Path, metavar="PATH", help=help_text)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"dpam-hpc {__version__}")
@@ -42,14 +51,16 @@ def _root(
 
 @app.command()
 def run(
-    work_dir: Annotated[Path, typer.Argument(help="dpam's working folder.")] = Path("."),
-    data_dir: Annotated[Path | None, typer.Option(help="dpam's data folder, with ECOD70/.")] = None,
-    targets: Annotated[Path | None, typer.Option(help="A file of target ids, one a line.")] = None,
+    work_dir: Annotated[
+        Path | None, _path_argument("dpam's working folder; default: here.")
+    ] = None,
+    data_dir: Annotated[Path | None, _path_option("dpam's data folder, with ECOD70/.")] = None,
+    targets: Annotated[Path | None, _path_option("A file of target ids, one a line.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="A target id; again for more.")] = None,
     aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
-    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
-    templates: Annotated[Path | None, typer.Option(help="A template bundle.")] = None,
-    scratch_dir: Annotated[Path | None, typer.Option(help="Where to work; else chosen.")] = None,
+    dali_home: Annotated[Path | None, _path_option("DaliLite.v5's folder.")] = None,
+    templates: Annotated[Path | None, _path_option("A template bundle.")] = None,
+    scratch_dir: Annotated[Path | None, _path_option("Where to work; else chosen.")] = None,
     min_free_gb: Annotated[
         float | None, typer.Option(help="Free scratch under which no work starts.")
     ] = None,
@@ -106,16 +117,20 @@ def _run(run_settings: Any, json: bool) -> int:
     from dpam_hpc.node.shutdown import Shutdown
     from dpam_hpc.report import summary
     from dpam_hpc.report.progress import ProgressDisplay
-    from dpam_hpc.target import read_targets_file
+    from dpam_hpc.target import WorkFolder, chosen_targets, read_targets_file
 
     named = list(run_settings.target)
     if run_settings.targets:
         named = read_targets_file(run_settings.targets)
+    targets = chosen_targets(WorkFolder.at(run_settings.work_dir), named)
     display = ProgressDisplay()
     shutdown = Shutdown()
+    session = IterativeDali(
+        run_settings, expected_targets=len(targets), shutdown=shutdown, on_tick=display
+    )
     try:
-        with shutdown, IterativeDali(run_settings, shutdown=shutdown, on_tick=display) as dali:
-            progress = dali.run(named)
+        with shutdown, session:
+            progress = session.run(targets)
     finally:
         display.close()
         shutdown.close()
@@ -162,12 +177,12 @@ def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
 
 @bundle_app.command("build")
 def bundle_build(
-    ecod70_dir: Annotated[Path, typer.Argument(help="The folder with the templates' PDB files.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write.")],
+    ecod70_dir: Annotated[Path, _path_argument("The folder with the templates' PDB files.")],
+    output: Annotated[Path, _path_option("The bundle to write.", "-o", "--output")],
     workers: Annotated[int | None, typer.Option(help="Default: one a processor.")] = None,
-    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
+    dali_home: Annotated[Path | None, _path_option("DaliLite.v5's folder.")] = None,
     aligner: Annotated[str, typer.Option(help="dali, tmalign or a plug-in's.")] = "dali",
-    scratch_dir: Annotated[Path | None, typer.Option(help="Where to work; else chosen.")] = None,
+    scratch_dir: Annotated[Path | None, _path_option("Where to work; else chosen.")] = None,
 ) -> None:
     """Import every template of ECOD70_DIR once and write them into one file."""
     from dpam_hpc import settings
@@ -185,7 +200,7 @@ def bundle_build(
 
 @bundle_app.command("info")
 def bundle_info(
-    file: Annotated[Path, typer.Argument(help="A template bundle.")],
+    file: Annotated[Path, _path_argument("A template bundle.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """What a bundle holds and what made it."""
@@ -205,9 +220,9 @@ def bundle_info(
 
 @bundle_app.command("verify")
 def bundle_verify(
-    file: Annotated[Path, typer.Argument(help="A template bundle.")],
+    file: Annotated[Path, _path_argument("A template bundle.")],
     data_dir: Annotated[
-        Path | None, typer.Option(help="Compare with the PDB files in ECOD70/ too.")
+        Path | None, _path_option("Compare with the PDB files in ECOD70/ too.")
     ] = None,
 ) -> None:
     """Read a whole bundle and compare every checksum; exit code 7 if one differs."""
@@ -227,7 +242,7 @@ def bundle_verify(
 
 @dali_app.command("check")
 def dali_check(
-    dali_home: Annotated[Path | None, typer.Option(help="DaliLite.v5's folder.")] = None,
+    dali_home: Annotated[Path | None, _path_option("DaliLite.v5's folder.")] = None,
 ) -> None:
     """Prove DALI on a known pair, to the byte; exit code 4 if it fails."""
     import tempfile

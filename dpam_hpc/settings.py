@@ -178,7 +178,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _spelled(name: str, source: str) -> str:
     if source == "flag":
-        return "--" + name.replace("_", "-")
+        return "WORK_DIR" if name == "work_dir" else "--" + name.replace("_", "-")
     if source == "environment":
         ours = PREFIX + name.upper()
         return (

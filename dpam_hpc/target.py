@@ -50,7 +50,7 @@ class WorkFolder:
         """The working folder ``root``: sharded if dpam's step 6 has a folder of its own there."""
         if not root.is_dir():
             raise ConfigError(f"there is no folder {root}", "name dpam's working folder")
-        return cls(root.resolve(), (root / "step06_candidates").is_dir())
+        return cls(root.absolute(), (root / "step06_candidates").is_dir())
 
     @property
     def candidates_folder(self) -> Path:
@@ -60,19 +60,15 @@ class WorkFolder:
     @property
     def query_folders(self) -> tuple[Path, ...]:
         """Where a query may lie, in the order in which to look."""
-        return (self.root / "step01_prepare", self.root)
+        return (self.root / "step01_prepare", self.root) if self.sharded else (self.root,)
 
     @property
     def output_folder(self) -> Path:
         """Where hits, markers and failures go."""
         return self.root / "step07_dali" if self.sharded else self.root
 
-    def candidates(self, target: str) -> Path:
-        """The list of a target's candidate templates."""
-        return self.candidates_folder / f"{target}{CANDIDATES_SUFFIX}"
-
     def targets(self) -> Iterator[str]:
-        """Ids of all targets that have a list of candidates, unsorted; one listing, no file read."""
+        """Ids of all targets with a list of candidates, unsorted; one listing, no file read."""
         with os.scandir(self.candidates_folder) as entries:
             for entry in entries:
                 target = entry.name.removesuffix(CANDIDATES_SUFFIX)

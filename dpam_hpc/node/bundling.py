@@ -13,7 +13,6 @@ from dpam_hpc.bundle import BundledTemplate, BundleInfo
 from dpam_hpc.errors import AlignerError, ConfigError
 from dpam_hpc.node import scratch, template_store
 from dpam_hpc.node.launcher import BYTES_A_WORKER, aligner_options
-from dpam_hpc.node.room import Room
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.work import Place, Prewarm, Setup
 from dpam_hpc.node.workers import Pool, WorkerHandle
@@ -46,21 +45,21 @@ def build(
         stack.callback(shutdown.close)
         stack.enter_context(shutdown)
         choice = scratch.choose(
-            output.resolve().parent, workers * BYTES_A_WORKER, run_settings.scratch_dir
+            output.absolute().parent, workers * BYTES_A_WORKER, run_settings.scratch_dir
         )
         scratch.sweep([choice.folder])
-        room = Room(choice.folder, choice.folder, 0, lambda to: aligner.stage_in(options, to))
-        stack.callback(room.remove)
-        aligner.prove(room.place.options, room.place.root / "proof")
+        claimed = scratch.Scratch(choice.folder)
+        stack.callback(claimed.remove)
+        place = Place(claimed.folder, aligner.stage_in(options, claimed.folder))
+        place.make()
+        aligner.prove(place.options, place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(
-                Setup(number, definition, pdb_folder.resolve(), None), room.place.root
-            )
+            return WorkerHandle(Setup(number, definition, pdb_folder.absolute()), place.root)
 
         pool = Pool(start_worker, shutdown.wakeup)
         stack.callback(pool.end)
-        imported = _import(templates, pdb_folder, room.place, pool, workers, shutdown)
+        imported = _import(templates, pdb_folder, place, pool, workers, shutdown)
         counted = _counted(imported, len(templates), on_import)
         return bundle.write(output, aligner.name, fingerprint, counted)
 

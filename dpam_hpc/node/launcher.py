@@ -7,12 +7,13 @@ folder, the journal, scratch with the template cache, and the workers.
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from dpam_hpc import dpam_state, settings, target
+from dpam_hpc import settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
@@ -23,8 +24,8 @@ from dpam_hpc.node.dispatch import Dispatcher, Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import DONE, Staging
-from dpam_hpc.node.work import Setup
+from dpam_hpc.node.staging import Staging
+from dpam_hpc.node.work import Place, Setup
 from dpam_hpc.node.workers import Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 RUN_FOLDER = ".dpam-hpc"
 JOURNAL = "journal.jsonl"
 BYTES_A_WORKER = 20_000_000
-BYTES_A_TEMPLATE = 60_000
+BYTES_A_TEMPLATE = 40_000
 TEMPLATES_A_TARGET = 300
 ALL_TEMPLATES = 63_000
 SAMPLED_TEMPLATES = 2
@@ -53,10 +54,12 @@ class IterativeDali:
         self,
         run_settings: settings.RunSettings,
         *,
+        expected_targets: int | None = None,
         shutdown: Shutdown | None = None,
         on_tick: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self._settings = run_settings
+        self._expected_targets = expected_targets
         self._shutdown = shutdown or Shutdown()
         self._own_shutdown = shutdown is None
         self._on_tick = on_tick
@@ -80,7 +83,6 @@ class IterativeDali:
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
         fingerprint = aligner.fingerprint(options)
-        bundle = self._check_bundle(aligner.name, fingerprint)
 
         run_folder = self.folder.root / RUN_FOLDER
         try:
@@ -94,15 +96,8 @@ class IterativeDali:
         stack.callback(self._lock.release)
         if self._lock.took_over:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
-        self._journal = Journal(run_folder / JOURNAL)
-        stack.callback(self._journal.close)
-
-        copy_bundle = bundle is not None and not scratch.is_local(bundle)
-        self._bundle = bundle
-        choice = scratch.choose(
-            run_folder, self._space_needed(bundle if copy_bundle else None),
-            self._settings.scratch_dir,
-        )  # fmt: skip
+        needed = self._space_needed()
+        choice = scratch.choose(run_folder, needed, self._settings.scratch_dir)
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
@@ -110,99 +105,106 @@ class IterativeDali:
         for swept in scratch.sweep([choice.folder, run_folder]):
             log.info("removed %s, left by a run that died", swept)
 
-        def stage(folder: Path) -> Options:
-            if copy_bundle and bundle is not None:
-                self._bundle = Path(shutil.copyfile(bundle, folder / "templates.bundle"))
-            return aligner.stage_in(options, folder)
+        def stage(folder: Path) -> Place:
+            bundle = _staged_bundle(self._settings.templates, folder)
+            place = Place(folder, aligner.stage_in(options, folder), bundle)
+            place.make()
+            return place
 
         floor = int(self._settings.min_free_gb * 1e9)
         self._room = Room(choice.folder, run_folder, floor, stage)
         stack.callback(self._room.remove)
+        self._check_bundle(aligner.name, fingerprint)
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            setup = Setup(number, definition, pdb_folder, self._bundle)
-            return WorkerHandle(setup, self._room.place.root)
+            return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
 
+        # After the proof: an open file costs an operation at each start of a program.
+        journal = Journal(run_folder / JOURNAL)
+        stack.callback(journal.close)
         self._pool = Pool(start_worker, self._shutdown.wakeup)
         stack.callback(self._pool.end)
         self._staging = Staging(
             self.folder,
             target.OutputNames(aligner.hits_suffix, aligner.step),
-            self._journal,
+            journal,
             again=self._settings.again,
+            dpam_state=self._settings.dpam_state,
         )
+        stack.callback(self._staging.close)
 
     def run(self, targets: Iterable[str]) -> Progress:
         """Align ``targets``; those that are done already are verified and skipped."""
         chosen = target.chosen_targets(self.folder, list(targets))
         self._staging.list_outputs(len(chosen))
-        self._check_sample(chosen[0])
         dispatcher = Dispatcher(
             self._staging,
             self._pool,
             self._settings.workers,
             self._room,
             self._shutdown,
-            prewarm=self._bundle is None,
+            prewarm=self._room.place.bundle is None,
             grace=self._settings.grace,
             on_tick=self._tick,
         )
-        progress = dispatcher.run(chosen, self._settings.redo)
-        if self._settings.dpam_state:
-            self._write_dpam_state(progress)
-        return progress
+        try:
+            return dispatcher.run(chosen, self._settings.redo)
+        finally:
+            self._staging.finish()
 
     def _tick(self, progress: Progress) -> None:
         self._lock.beat()
         self._on_tick(progress)
 
-    def _write_dpam_state(self, progress: Progress) -> None:
-        done = [str(r["target"]) for r in progress.rows if r["state"] == DONE]
-        for name in done:
-            dpam_state.mark_target(self.folder.root, name, self._settings.redo)
-        dpam_state.mark_batch(self.folder.root, done, self._settings.redo)
+    def _check_bundle(self, aligner: str, fingerprint: str) -> None:
+        """BundleError if the bundle is another build's, or made from other PDB files.
 
-    def _check_bundle(self, aligner: str, fingerprint: str) -> Path | None:
-        path = self._settings.templates
+        Of the PDB files only a few are compared: ``bundle verify --data-dir`` compares all.
+        """
+        path, data = self._room.place.bundle, self._settings.data_dir
         if path is None:
-            return None
-        bundle = Bundle(path)
-        try:
-            bundle.check_made_by(aligner, fingerprint)
-        finally:
-            bundle.close()
-        return path.resolve()
-
-    def _check_sample(self, first_target: str) -> None:
-        """BundleError if a few templates of the data folder are not those of the bundle."""
-        path, data = self._bundle, self._settings.data_dir
-        if path is None or data is None or not (data / "ECOD70").is_dir():
             return
-        bundle = Bundle(path)
-        try:
-            sample = bundle.templates()[:: max(1, bundle.info().templates // SAMPLED_TEMPLATES)]
-            differing = list(bundle.differing(data / "ECOD70", sample[:SAMPLED_TEMPLATES]))
-        finally:
-            bundle.close()
-        if differing:
-            raise BundleError(
-                f"{self._settings.templates} was made from other PDB files than those of"
-                f" {data / 'ECOD70'}: {differing[0]}",
-                "build it anew from them: dpam-hpc bundle build",
-            )
+        with closing(Bundle(path)) as bundle:
+            bundle.check_made_by(aligner, fingerprint, self._settings.templates)
+            if data is None or not (data / "ECOD70").is_dir():
+                return
+            templates = bundle.templates()
+            sample = random.sample(templates, min(SAMPLED_TEMPLATES, len(templates)))
+            for problem in bundle.differing(data / "ECOD70", sample):
+                raise BundleError(
+                    f"{self._settings.templates} was made from other PDB files than those of"
+                    f" {data / 'ECOD70'}: {problem}",
+                    "build it anew from them: dpam-hpc bundle build",
+                )
 
-    def _space_needed(self, bundle: Path | None) -> int:
+    def _space_needed(self) -> int:
         """Bytes of scratch that the run may fill, besides the floor that stays free."""
-        templates = 0 if self._settings.templates else ALL_TEMPLATES
-        if self._settings.target:
-            templates = min(templates, TEMPLATES_A_TARGET * len(self._settings.target))
-        return (
-            int(self._settings.min_free_gb * 1e9)
-            + self._settings.workers * BYTES_A_WORKER
-            + templates * BYTES_A_TEMPLATE // 2
-            + (bundle.stat().st_size if bundle else 0)
-        )
+        needed = int(self._settings.min_free_gb * 1e9) + self._settings.workers * BYTES_A_WORKER
+        bundle = self._settings.templates
+        if bundle is None:
+            templates = ALL_TEMPLATES
+            if self._expected_targets:
+                templates = min(templates, TEMPLATES_A_TARGET * self._expected_targets)
+            return needed + templates * BYTES_A_TEMPLATE
+        return needed + (0 if scratch.is_local(bundle) else _size(bundle))
+
+
+def _staged_bundle(bundle: Path | None, folder: Path) -> Path | None:
+    """Copy a bundle from a shared file system to scratch, in one go; elsewhere it stays."""
+    if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
+        return bundle and bundle.absolute()
+    try:
+        return Path(shutil.copyfile(bundle, folder / "templates.bundle"))
+    except OSError as error:
+        raise BundleError(f"{bundle} cannot be read: {error.strerror}", "is it there?") from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # its absence is told when it is opened
 
 
 def _template_folder(run_settings: settings.RunSettings) -> Path:
@@ -212,8 +214,8 @@ def _template_folder(run_settings: settings.RunSettings) -> Path:
             raise ConfigError(
                 "no data folder is named", "give --data-dir DIR, in which ECOD70/ lies"
             )
-        return run_settings.templates.resolve().parent / "ECOD70"
-    folder = run_settings.data_dir.resolve() / "ECOD70"
+        return run_settings.templates.absolute().parent / "ECOD70"
+    folder = run_settings.data_dir.absolute() / "ECOD70"
     if run_settings.templates is None and not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", "--data-dir is the folder with ECOD70/")
     return folder

@@ -1,4 +1,4 @@
-"""The scratch of a run while it runs: its folders, its free space, and the move to the fallback."""
+"""The scratch of a run while it runs: its free space, and the move to the fallback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dpam_hpc.align.aligner import Options
 from dpam_hpc.errors import StorageError
 from dpam_hpc.node import template_store
 from dpam_hpc.node.scratch import Scratch, free_bytes, gb
@@ -25,7 +24,7 @@ class Room:
     """Where the workers work now; ``stage`` fills a newly claimed folder with what they need."""
 
     def __init__(
-        self, place: Path, fallback: Path, floor: int, stage: Callable[[Path], Options]
+        self, place: Path, fallback: Path, floor: int, stage: Callable[[Path], Place]
     ) -> None:
         self._fallback = fallback
         self._in_fallback = place == fallback
@@ -43,9 +42,7 @@ class Room:
         scratch = Scratch(folder)
         self._claimed.append(scratch)
         try:
-            (scratch.folder / "queries").mkdir(mode=0o700)
-            template_store.TemplateStore.make(scratch.folder / "cache")
-            return Place(scratch.folder, self._stage(scratch.folder))
+            return self._stage(scratch.folder)
         except OSError as error:
             scratch.remove()
             raise StorageError(

@@ -17,6 +17,8 @@ from dpam_hpc.errors import LockedError, StorageError
 
 FILE_NAME = "run.lock"
 HEARTBEAT = 60.0
+HALF_MADE_TRIES = 20
+HALF_MADE_WAIT = 0.1
 STALE_AFTER = 600.0
 """Seconds without a heartbeat after which a holder on another machine is taken for dead."""
 
@@ -58,11 +60,15 @@ class RunLock:
                 self.took_over = holder
 
     def _create(self) -> bool:
-        """Make the lock file with its content in one step; False if there is one."""
-        temporary = self._path.with_name(f".{FILE_NAME}.{self._me.token}")
+        """Make the lock file; False if there is one."""
         try:
-            temporary.write_text(json.dumps(asdict(self._me)))
-            os.link(temporary, self._path)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            file = os.open(self._path, flags, 0o644)
+            try:
+                os.write(file, json.dumps(asdict(self._me)).encode())
+                self._identity = _identity(os.fstat(file))
+            finally:
+                os.close(file)  # held open it would cost an operation at each start of a program
         except FileExistsError:
             return False
         except OSError as error:
@@ -70,22 +76,22 @@ class RunLock:
                 f"{self._path.parent} cannot be written: {error.strerror}",
                 "a run needs to write into its working folder",
             ) from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
         return True
 
     def _holder(self) -> Holder | None:
         """Who holds the lock; None if nobody does any more."""
-        try:
-            return Holder(**json.loads(self._path.read_text()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise LockedError(
-                f"the lock file {self._path} cannot be read: {error}",
-                "remove it if no run is at work in this folder",
-            ) from None
+        for _ in range(HALF_MADE_TRIES):
+            try:
+                return Holder(**json.loads(self._path.read_text()))
+            except FileNotFoundError:
+                return None
+            except (OSError, ValueError, TypeError) as error:
+                problem = error
+                time.sleep(HALF_MADE_WAIT)  # it may be in the making
+        raise LockedError(
+            f"the lock file {self._path} cannot be read: {problem}",
+            "remove it if no run is at work in this folder",
+        )
 
     def _is_alive(self, holder: Holder) -> bool:
         if holder.host != self._me.host:
@@ -134,10 +140,13 @@ class RunLock:
 
     def release(self) -> None:
         """Give the folder back, if it is still ours."""
-        with suppress(LockedError):
-            holder = self._holder()
-            if holder is not None and holder.token == self._me.token:
-                self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if _identity(os.stat(self._path)) == self._identity:
+                os.unlink(self._path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _boot_id() -> str:

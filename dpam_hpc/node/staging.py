@@ -7,18 +7,17 @@ flushed, checked, renamed; then the marker; then the journal record.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpam_hpc import dpam_state
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.journal import Journal, Record
-from dpam_hpc.node.shared_fs import persistently
-from dpam_hpc.target import TEMPLATE_ID, OutputNames, WorkFolder
+from dpam_hpc.node.shared_fs import SharedFolder, persistently
+from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
 
 DONE, FAILED, REDO = "done", "failed", "redo"
 DONE_TEXT = b"done\n"
@@ -58,62 +57,82 @@ class TargetResult:
 
 
 class Staging:
-    """The shared folder of a run, with its journal."""
+    """The shared folder of a run, with its journal; close it at the end."""
 
     def __init__(
-        self, folder: WorkFolder, names: OutputNames, journal: Journal, *, again: str = ""
+        self,
+        folder: WorkFolder,
+        names: OutputNames,
+        journal: Journal,
+        *,
+        again: str = "",
+        dpam_state: bool = False,
     ) -> None:
-        """``again``: "failed" works on earlier failures once more, "all" on everything."""
-        self._folder = folder
+        """``again``: "failed" works on earlier failures once more, "all" on everything.
+
+        ``dpam_state``: note each finished target in dpam's own state files too.
+        """
+        self._root = folder.root
+        self._dpam_state = dpam_state
+        self._noted: list[str] = []
+        if folder.sharded:
+            folder.output_folder.mkdir(exist_ok=True)
+        opened: dict[Path, SharedFolder] = {}
+        for path in (folder.candidates_folder, folder.output_folder, *folder.query_folders):
+            if path not in opened and path.is_dir():
+                opened[path] = SharedFolder(path)
+        self._opened = opened
+        self._candidates = opened[folder.candidates_folder]
+        self._output = opened[folder.output_folder]
+        self._queries = [opened[path] for path in folder.query_folders if path in opened]
         self._names = names
         self._journal = journal
         self._again = again
         self._records = {str(record["target"]): record for record in journal.records}
         self._listed: set[str] | None = None
 
+    def close(self) -> None:
+        """Close the folders."""
+        for folder in self._opened.values():
+            folder.close()
+
     def list_outputs(self, targets: int) -> None:
         """Learn which outputs exist by one listing, where there are many ``targets``."""
-        if self._folder.sharded:
-            self._folder.output_folder.mkdir(exist_ok=True)
         if targets >= LISTING_FROM:
             endings = (self._names.done(""), self._names.failures(""))
-            with os.scandir(self._folder.output_folder) as entries:
-                self._listed = {entry.name for entry in entries if entry.name.endswith(endings)}
+            self._listed = {name for name in self._output.names() if name.endswith(endings)}
 
     def stage_in(self, target: str) -> StagedTarget:
         """Read a target's inputs, unless it is finished; a bad input is in the answer."""
         finished = self._finished(target)
         if finished:
+            self._note_for_dpam(finished)
             return StagedTarget(target, finished=finished)
+        name = f"{target}{CANDIDATES_SUFFIX}"
         try:
-            text = persistently(self._folder.candidates(target).read_bytes).decode()
+            text = self._candidates.read(name).decode()
         except FileNotFoundError:
-            return StagedTarget(
-                target, problem=f"missing: there is no {self._folder.candidates(target)}"
-            )
+            return StagedTarget(target, problem=f"missing: no {name} in {self._candidates.path}")
         except (OSError, UnicodeDecodeError) as error:
-            return StagedTarget(target, problem=f"its candidates cannot be read: {error}")
+            return StagedTarget(target, problem=f"{name} cannot be read: {error}")
         candidates, refused = _candidates(text)
         if not candidates:
             return StagedTarget(target, refused=refused)
-        pdb = self._read_query(target)
-        if pdb is None:
-            places = " or ".join(str(place) for place in self._query_folders())
-            return StagedTarget(target, problem=f"missing: there is no {target}.pdb in {places}")
         try:
+            pdb = self._read_query(f"{target}.pdb")
             residues = len(structure.check_query(pdb).residues)
-        except Unusable as error:
+        except FileNotFoundError as error:
+            return StagedTarget(target, problem=f"missing: {error}")
+        except (OSError, Unusable) as error:
             return StagedTarget(target, problem=f"{target}.pdb: {error}")
         return StagedTarget(target, pdb, residues, candidates, refused)
 
-    def _query_folders(self) -> tuple[Path, ...]:
-        return self._folder.query_folders if self._folder.sharded else (self._folder.root,)
-
-    def _read_query(self, target: str) -> bytes | None:
-        for folder in self._query_folders():
+    def _read_query(self, name: str) -> bytes:
+        for folder in self._queries:
             with suppress(FileNotFoundError):
-                return persistently((folder / f"{target}.pdb").read_bytes)
-        return None
+                return folder.read(name)
+        places = " or ".join(str(folder.path) for folder in self._queries)
+        raise FileNotFoundError(f"no {name} in {places}")
 
     def _finished(self, target: str) -> Record | None:
         """The record of a target that is done and verified, or failed and not asked for again."""
@@ -147,13 +166,11 @@ class Staging:
 
     def _has_marker(self, target: str) -> bool:
         name = self._names.done(target)
-        if self._listed is not None:
-            return name in self._listed
-        return (self._folder.output_folder / name).exists()
+        return name in self._listed if self._listed is not None else self._output.exists(name)
 
     def _read_hits(self, target: str) -> bytes | None:
         try:
-            return persistently((self._folder.output_folder / self._names.hits(target)).read_bytes)
+            return self._output.read(self._names.hits(target))
         except OSError:
             return None
 
@@ -163,12 +180,12 @@ class Staging:
 
     def stage_out(self, result: TargetResult) -> Record:
         """Write a target's outputs; its record, which is in the journal by then."""
-        folder, target = self._folder.output_folder, result.id
+        target = result.id
         failures = _failures_text(result)
         if failures:
-            self._write_whole(folder / self._names.failures(target), failures)
+            self._output.replace(self._names.failures(target), failures)
         elif self._may_exist(target, self._names.failures(target)):
-            (folder / self._names.failures(target)).unlink(missing_ok=True)
+            self._output.remove(self._names.failures(target))
         facts: Record = {
             "residues": result.residues,
             "candidates": result.candidates,
@@ -179,36 +196,34 @@ class Staging:
             "cpu": {step: round(seconds, 3) for step, seconds in result.cpu.items()},
         }
         if result.problem:
-            (folder / self._names.done(target)).unlink(missing_ok=True)
+            self._output.remove(self._names.done(target))
             record: Record = {"target": target, "state": FAILED, "reason": result.problem, **facts}
         else:
             by_template = {r.template: r for r in result.results}
             ordered = hits.in_upstream_order(by_template)
             content = "".join(text for t in ordered for text in by_template[t].records).encode()
-            self._write_whole(folder / self._names.hits(target), content)
-            self._write_marker(folder / self._names.done(target))
+            self._output.replace(self._names.hits(target), content)
+            self._output.write(self._names.done(target), DONE_TEXT)
             record = _done_record(target, content, facts)
+        self._note_for_dpam(record)
         persistently(lambda: self._journal.append(record))
         return record
+
+    def _note_for_dpam(self, record: Record) -> None:
+        if self._dpam_state and record["state"] == DONE:
+            dpam_state.mark_target(self._root, record["target"], self._again == "all")
+            self._noted.append(record["target"])
+
+    def finish(self) -> None:
+        """Write what is written once for many targets."""
+        if self._noted:
+            dpam_state.mark_batch(self._root, self._noted, self._again == "all")
+            self._noted = []
 
     def _may_exist(self, target: str, name: str) -> bool:
         if self._listed is not None:
             return name in self._listed
         return target in self._records or self._again != ""
-
-    def _write_whole(self, path: Path, content: bytes) -> None:
-        persistently(lambda: _replace(path, content))
-
-    @staticmethod
-    def _write_marker(path: Path) -> None:
-        def write() -> None:
-            marker = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            try:
-                os.write(marker, DONE_TEXT)
-            finally:
-                os.close(marker)
-
-        persistently(write)
 
 
 def _candidates(text: str) -> tuple[tuple[str, ...], tuple[TemplateResult, ...]]:
@@ -239,24 +254,3 @@ def _one_line(cell: str) -> str:
 def _done_record(target: str, content: bytes, facts: Record) -> Record:
     checksum = hashlib.sha256(content).hexdigest()
     return {"target": target, "state": DONE, "sha256": checksum, **facts}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(3)}.part")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            written = 0
-            while written < len(content):
-                written += os.write(file, content[written:])
-            os.fsync(file)
-            if os.fstat(file).st_size != len(content):
-                raise OSError(5, "the file on disk has another size", str(path))
-        finally:
-            os.close(file)
-        os.rename(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -34,11 +34,6 @@ class TemplateStore:
         self._pdb_folder = pdb_folder
         self._bundle = Bundle(bundle) if bundle else None
 
-    @staticmethod
-    def make(cache: Path) -> None:
-        """Make the empty folder that the workers share."""
-        (cache / "locks").mkdir(mode=0o700, parents=True)
-
     def template(self, template: str) -> bytes:
         """A prepared template; Unusable with the reason, or ProgramFailed."""
         if self._bundle:

@@ -11,10 +11,19 @@ from dpam_hpc.align.iterate import TemplateResult
 
 @dataclass(frozen=True)
 class Place:
-    """A claimed scratch folder as the workers use it: theirs, the shared cache, the queries."""
+    """A claimed scratch folder as the workers use it: theirs, the shared cache, the queries.
+
+    ``bundle`` is the template bundle to read from there, if the run has one.
+    """
 
     root: Path
     options: Options
+    bundle: Path | None = None
+
+    def make(self) -> None:
+        """Make the empty folders that the workers share."""
+        (self.root / "queries").mkdir(mode=0o700)
+        (self.cache / "locks").mkdir(mode=0o700, parents=True)
 
     @property
     def cache(self) -> Path:
@@ -33,7 +42,6 @@ class Setup:
     number: int
     aligner: str
     pdb_folder: Path
-    bundle: Path | None
 
 
 @dataclass(frozen=True)

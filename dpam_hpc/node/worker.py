@@ -65,7 +65,7 @@ class Worker:
             folder = place.root / f"w{self._setup.number}-{os.getpid()}"
             self._aligner = self._class(place.options, folder)
             self._store = TemplateStore(
-                self._aligner, place.cache, self._setup.pdb_folder, self._setup.bundle
+                self._aligner, place.cache, self._setup.pdb_folder, place.bundle
             )
             self._place = place
             self._cpu_before = {PYTHON: self._cpu_before.get(PYTHON, 0.0)}
