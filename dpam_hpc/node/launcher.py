@@ -36,6 +36,8 @@ BYTES_A_WORKER = 20_000_000
 BYTES_A_TEMPLATE = 40_000
 TEMPLATES_A_TARGET = 300
 ALL_TEMPLATES = 63_000
+LISTING_FROM = 20
+"""Targets from which on one listing of a folder is cheaper than a look for each file."""
 SAMPLED_TEMPLATES = 2
 """Templates whose PDB files are compared with the bundle at the start of a run."""
 
@@ -137,7 +139,8 @@ class IterativeDali:
     def run(self, targets: Iterable[str]) -> Progress:
         """Align ``targets``; those that are done already are verified and skipped."""
         chosen = target.chosen_targets(self.folder, list(targets))
-        self._staging.list_outputs(len(chosen))
+        if len(chosen) >= LISTING_FROM or not self._settings.target:
+            self._staging.list_outputs()
         dispatcher = Dispatcher(
             self._staging,
             self._pool,

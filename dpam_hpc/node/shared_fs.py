@@ -63,8 +63,21 @@ class SharedFolder:
         """Write a short file in place; OSError."""
         persistently(lambda: self._write(name, content, os.O_TRUNC, sync=False))
 
+    def link(self, source: str, name: str) -> bool:
+        """Give the file ``source`` the name ``name`` too; False where that cannot be done."""
+        try:
+            os.link(source, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+        except FileExistsError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def replace(self, name: str, content: bytes) -> None:
-        """Put ``content`` under ``name``, whole or not at all; on the disk when this returns."""
+        """Put ``content`` under ``name``, whole or not at all; on the disk when this returns.
+
+        Every write, the flush and the close must succeed before the name changes hands.
+        """
         persistently(lambda: self._replace(name, content))
 
     def remove(self, name: str) -> None:
@@ -91,8 +104,6 @@ class SharedFolder:
                 written += os.write(file, content[written:])
             if sync:
                 os.fsync(file)
-                if os.fstat(file).st_size != len(content):
-                    raise OSError(errno.EIO, "the file on disk has another size", name)
         finally:
             os.close(file)
 
