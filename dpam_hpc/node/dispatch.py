@@ -26,6 +26,7 @@ STAGING_THREADS = 4
 PREWARM_AT_ONCE = 4
 DEATHS_BEFORE_GIVING_UP = 4
 TYPICAL_CANDIDATES = 300
+TYPICAL_RESIDUES = 350
 ROWS_KEPT = 10_000
 
 
@@ -156,9 +157,9 @@ class Dispatcher:
         """Give every free worker a unit, as long as scratch has room."""
         if not self._room.is_enough(running=bool(self._pool.busy_with(Unit))):
             return
-        pairs_to_come = targets_to_come * TYPICAL_CANDIDATES
+        cost_to_come = targets_to_come * TYPICAL_CANDIDATES * TYPICAL_RESIDUES
         while self._pool.busy_with(Unit) < self._workers:
-            found = self._window.next(self._workers, pairs_to_come)
+            found = self._window.next(self._workers, cost_to_come)
             if found is None:
                 break
             job, templates = found

@@ -17,7 +17,7 @@ from dpam_hpc.node.work import Done, Unit
 
 LARGEST_UNIT = 32
 SMALLEST_UNIT = 4
-UNITS_A_WORKER_LEFT = 2
+UNITS_A_WORKER_LEFT = 3
 MAX_TRIES = 2
 
 
@@ -32,7 +32,7 @@ class Job:
     running: int = 0
     results: list[TemplateResult] = field(default_factory=list)
     problem: str = ""
-    begun: float = field(default_factory=time.monotonic)
+    begun: float | None = None
     cpu: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -45,6 +45,11 @@ class Job:
         """Cost by which targets are ordered: residues times candidates."""
         return self.target.residues * len(self.target.candidates)
 
+    @property
+    def cost_left(self) -> int:
+        """Predicted cost of what is still to be handed out."""
+        return self.target.residues * self.left
+
     def result(self) -> TargetResult:
         """All that is known of the target."""
         return TargetResult(
@@ -53,7 +58,7 @@ class Job:
             len(self.target.candidates) + len(self.target.refused),
             [*self.target.refused, *self.results],
             self.problem,
-            time.monotonic() - self.begun,
+            time.monotonic() - self.begun if self.begun else 0.0,
             dict(self.cpu),
         )
 
@@ -80,16 +85,21 @@ class Window:
         """The job of a target."""
         return self._jobs[target]
 
-    def next(self, workers: int, pairs_to_come: int) -> tuple[Job, tuple[str, ...]] | None:
-        """The next unit's job and templates, noted as running; None where all are handed out."""
+    def next(self, workers: int, cost_to_come: int) -> tuple[Job, tuple[str, ...]] | None:
+        """The next unit's job and templates, noted as running; None where all are handed out.
+
+        ``cost_to_come`` is a guess at the cost of targets that are not in the window yet.
+        """
         ready = [job for job in self._jobs.values() if job.left]
         if not ready:
             return None
         job = max(ready, key=lambda job: job.predicted)
         job.running += 1
+        job.begun = job.begun or time.monotonic()
         if job.alone:
             return job, (job.alone.popleft(),)
-        size = unit_size(self.pairs_left + pairs_to_come, workers)
+        cost_left = sum(job.cost_left for job in ready) + cost_to_come
+        size = unit_size(cost_left // job.target.residues, workers)
         return job, tuple(job.waiting.popleft() for _ in range(min(size, len(job.waiting))))
 
     def done(self, unit: Unit, done: Done) -> Job | None:
@@ -135,7 +145,8 @@ class Window:
 def unit_size(pairs_left: int, workers: int) -> int:
     """Templates in the next unit: a share of what is left, never so few that starts dominate.
 
-    Where there is less than a smallest unit for each worker, every worker gets a part of it.
+    ``pairs_left`` counts pairs of this target's cost. Where there is less than a smallest unit
+    for each worker, every worker gets a part of it.
     """
     share = pairs_left // (UNITS_A_WORKER_LEFT * workers)
     smallest = max(1, min(SMALLEST_UNIT, pairs_left // workers))
