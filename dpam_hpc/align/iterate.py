@@ -70,8 +70,14 @@ def align_templates(
             result.records.append(
                 hits.record(template, len(result.records) + 1, residues, alignment)
             )
-            left = _residues_left(residues, alignment)
+            segments = _aligned_segments(residues, alignment)
+            left = _outside(segments, residues)
             if len(left) < MIN_RESIDUES_LEFT:
+                continue
+            if segments[0][0] < 0:
+                result.lost.append(
+                    f"rounds after {len(result.records)}: upstream stops at residue numbers under 0"
+                )
                 continue
             if left not in residuals:
                 try:
@@ -97,16 +103,21 @@ def _residual(
         return None
 
 
-def _residues_left(residues: Sequence[int], alignment: Alignment) -> tuple[int, ...]:
-    """Residue numbers outside the aligned segments, which are closed over small gaps."""
+def _aligned_segments(residues: Sequence[int], alignment: Alignment) -> list[tuple[int, int]]:
+    """First and last residue number of each aligned segment, closed over small gaps."""
     aligned = sorted(residues[q - 1] for q, _ in alignment.equivalences)
     gap = max(MIN_GAP, len(aligned) * GAP_FRACTION)
-    segments: list[list[int]] = []
+    segments: list[tuple[int, int]] = []
     for residue in aligned:
         if segments and residue <= segments[-1][1] + gap:
-            segments[-1][1] = residue
+            segments[-1] = (segments[-1][0], residue)
         else:
-            segments.append([residue, residue])
+            segments.append((residue, residue))
+    return segments
+
+
+def _outside(segments: list[tuple[int, int]], residues: Sequence[int]) -> tuple[int, ...]:
+    """The residue numbers that lie in no segment."""
     removed = {residue for first, last in segments for residue in range(first, last + 1)}
     return tuple(residue for residue in residues if residue not in removed)
 

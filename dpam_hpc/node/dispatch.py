@@ -28,11 +28,16 @@ DEATHS_BEFORE_GIVING_UP = 4
 TYPICAL_CANDIDATES = 300
 TYPICAL_RESIDUES = 350
 ROWS_KEPT = 10_000
+FAILURE_LINES_KEPT = 100
 
 
 @dataclass
 class Progress:
-    """Where a run stands. ``rows`` are the records of targets worked on, the first ones of many."""
+    """Where a run stands.
+
+    ``rows`` are the records of the targets worked on, ``failure_lines`` say what failed; of many
+    the first ones.
+    """
 
     targets: int = 0
     done: int = 0
@@ -49,6 +54,7 @@ class Progress:
     seconds: float = 0.0
     free_bytes: int = 0
     cpu: dict[str, float] = field(default_factory=dict)
+    failure_lines: list[str] = field(default_factory=list)
     rows: list[Record] = field(default_factory=list)
     rows_left_out: int = 0
     busy_fraction: float = 0.0
@@ -220,6 +226,9 @@ class Dispatcher:
     # -- targets out ------------------------------------------------------------------------------
 
     def _stage_out(self, result: TargetResult) -> None:
+        self._progress.failure_lines += result.failure_lines()[
+            : FAILURE_LINES_KEPT - len(self._progress.failure_lines)
+        ]
         self._going_out.add(self._in_background(self._staging.stage_out, result))
 
     def _in_background(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:

@@ -53,6 +53,12 @@ class TargetResult:
     seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=dict)
 
+    def failure_lines(self) -> list[str]:
+        """A line for the target as a whole or for each template that failed."""
+        if self.problem:
+            return [f"{self.id}: {self.problem}"]
+        return [f"{self.id} {r.template}: {r.failure}" for r in self.results if r.failure]
+
 
 class Staging:
     """The shared folder of a run, with its journal; close it at the end."""

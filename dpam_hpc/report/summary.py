@@ -41,11 +41,11 @@ def print_table(progress: Progress, console: Console) -> None:
     if left_out > 0:
         console.print(f"... and {left_out} more targets (--json, or the journal, has all)")
     console.print(totals(progress), highlight=False)
-    for row in rows[:ROWS_SHOWN]:
-        if row["state"] == FAILED:
-            console.print(
-                f"failed: {row['target']}: {row['reason']}", highlight=False, markup=False
-            )
+    for line in progress.failure_lines:
+        console.print(f"failed: {line}", highlight=False, markup=False, soft_wrap=True)
+    failed = progress.failures + progress.failed
+    if failed > len(progress.failure_lines):
+        console.print("... more of them in the *.failures.tsv files")
 
 
 def totals(progress: Progress) -> str:
@@ -65,7 +65,7 @@ def totals(progress: Progress) -> str:
     if progress.earlier_failures:
         parts.append(f"{progress.earlier_failures} with failures of an earlier run")
     if progress.lost:
-        parts.append(f"{progress.lost} segments lost as upstream loses them")
+        parts.append(f"{progress.lost} losses that upstream has too (in the *.failures.tsv files)")
     return ", ".join(parts)
 
 

@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make demo` runs the main job on a real sample, `make test` the tests.
+# Both set up what they need in .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint setup lock bench clean
+
+setup: .venv/ready
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	@sh sample/demo.sh $(BIN)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Benchmarks that need no real DALI; `make bench DALI_HOME=...` adds those that do.
+bench: setup
+	$(BIN)/python benchmarks/busy.py
+	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
+
+# After a change of the dependencies in pyproject.toml.
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.10 \
+	    --extra tmalign --group dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv demo
