@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,9 +29,9 @@ MIN_TM_SCORE = 0.5
 """Above it two structures mostly share a fold, below it mostly not (Xu & Zhang 2010,
 Bioinformatics 26:889, doi 10.1093/bioinformatics/btq066)."""
 
-MAX_MEAN_STEP = 100.0
-"""Angstrom from one CA to the next, on average: far over what a chain with gaps has. TM-align's
-search widens by half an angstrom at a time and takes hours on coordinates that lie anywhere."""
+CA_STEP, GAPS = 3.8, 500.0
+"""Angstrom that a stretched chain gains a residue, and that its gaps may add. TM-align's search
+widens by half an angstrom at a time: coordinates that lie further apart would keep it for hours."""
 
 EQUIVALENT = ":"
 """TM-align's mark for an aligned pair closer than 5 angstrom."""
@@ -182,9 +181,9 @@ def _trace(pdb: bytes) -> _Trace:
     if len(atoms) < MIN_RESIDUES:
         raise TooShort(f"{len(atoms)} residues; {MIN_RESIDUES} are needed, as with DALI")
     letters, points = zip(*atoms.values(), strict=True)
-    length = sum(math.dist(a, b) for a, b in pairwise(points))
-    if not length <= MAX_MEAN_STEP * len(points):
-        raise Unusable(f"{length / len(points):.0f} angstrom from CA to CA on average: no protein")
+    reach = max(math.dist(points[0], point) for point in points)
+    if not reach <= GAPS + CA_STEP * len(points):
+        raise Unusable(f"{len(points)} residues that reach {reach:.0f} angstrom: no protein chain")
     return _Trace("".join(letters), tuple(indices[residue] for residue in atoms), points)
 
 

@@ -106,14 +106,24 @@ class Comparison:
 
     def _parsi(self, queries: list[_Query]) -> list[texts.Block]:
         """The path from PARSI; nothing for a query with too few secondary structures."""
-        outputs = []
+        batch, alone = [], []
         for query in queries:
-            if query.chain.elements >= MIN_ELEMENTS:
-                ids = [name for template in query.templates for name in template.chains]
-                outputs.append(self._product("PARSI", [query.id], ids))
-                outputs.append(self._product("PARSI", ids, [query.id]))
+            if query.chain.elements < MIN_ELEMENTS:
+                continue
+            domains = {query.id: query.chain.domains}
+            for template in query.templates:
+                domains |= {name: chain.domains for name, chain in template.chains.items()}
+            for template in query.templates:
+                # Of several chains upstream's FILTER95 has the leak that is kept out below.
+                if len(template.chains) > 1:
+                    alone.append(self._product("PARSI", [query.id], list(template.chains)))
+                    alone.append(self._product("PARSI", list(template.chains), [query.id]))
+            ids = [next(iter(t.chains)) for t in query.templates if len(t.chains) == 1]
+            for lists in (([query.id], ids), (ids, [query.id])) if ids else ():
+                batch.append(texts.on_own_domains(self._product("PARSI", *lists), domains))
+        filtered = [self._filter("FILTER95", lines) for lines in ("".join(batch), *alone)]
         by_pair: dict[tuple[str, str], list[str]] = {}
-        for line in self._filter("FILTER95", "".join(outputs)).splitlines():
+        for line in "".join(filtered).splitlines():
             ids_of_pair = line.split()[1]
             by_pair.setdefault((ids_of_pair[:5], ids_of_pair[5:]), []).append(line)
         best = [

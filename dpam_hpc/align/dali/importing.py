@@ -22,17 +22,21 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 @dataclass(frozen=True)
 class Chain:
-    """One imported chain: its letter, residues, secondary structure elements and ``.dat`` text."""
+    """One imported chain: its letter, its counts and its ``.dat`` text.
+
+    ``elements`` of secondary structure; ``domains`` of the unfolding tree that FILTER95 reads.
+    """
 
     letter: str
     residues: int
     elements: int
+    domains: int
     dat: bytes
 
 
 def pack(chains: list[Chain]) -> bytes:
     """Chains as one byte string: a JSON line about them, then the texts (docs/bundle.md)."""
-    head = [[c.letter, c.residues, c.elements, len(c.dat)] for c in chains]
+    head = [[c.letter, c.residues, c.elements, c.domains, len(c.dat)] for c in chains]
     return json.dumps(head).encode() + b"\n" + b"".join(c.dat for c in chains)
 
 
@@ -40,8 +44,8 @@ def unpack(prepared: bytes) -> list[Chain]:
     """The inverse of ``pack``."""
     head, _, body = prepared.partition(b"\n")
     chains = []
-    for letter, residues, elements, size in json.loads(head):
-        chains.append(Chain(letter, residues, elements, body[:size]))
+    for letter, residues, elements, domains, size in json.loads(head):
+        chains.append(Chain(letter, residues, elements, domains, body[:size]))
         body = body[size:]
     return chains
 
@@ -127,6 +131,7 @@ def _chain_of(letter: str, dat: bytes) -> Chain:
     first = dat.split(b"\n", 1)[0]
     try:
         residues, elements = int(first[10:15]), int(first[15:20])
+        domains = int(dat[dat.rindex(b"\n>>>> ") + 11 :][:5])
     except ValueError:
         raise ProgramFailed(f"the .dat of chain {letter} begins {first[:30]!r}") from None
     if not residues:
@@ -137,4 +142,4 @@ def _chain_of(letter: str, dat: bytes) -> Chain:
         raise Unusable(
             f"{elements} secondary structure elements; DALI is compiled for {MAX_ELEMENTS}"
         )
-    return Chain(letter, residues, elements, dat)
+    return Chain(letter, residues, elements, domains, dat)

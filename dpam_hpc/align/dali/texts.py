@@ -5,7 +5,7 @@ Formats as seen in the programs' files (docs/exactness.md describes each); ids a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dpam_hpc.align.aligner import Alignment, ProgramFailed
@@ -76,6 +76,19 @@ def wolfitz_lines(text: str) -> Iterator[tuple[str, str, str]]:
 def wolfitz_line(cd1: str, cd2: str, rest: str) -> str:
     """The inverse of ``wolfitz_lines``."""
     return f" WOLFITZ {cd1}{cd2}{rest}\n"
+
+
+def on_own_domains(text: str, domains: Mapping[str, int]) -> str:
+    """PARSI's lines on domains that FILTER95 knows of the first structure.
+
+    Alone it says nothing of the others; after a structure with more domains it would say something
+    of that one.
+    """
+    return "".join(
+        line
+        for line in text.splitlines(keepends=True)
+        if int(line[17:].split(maxsplit=1)[0]) <= domains[line[7:12]]
+    )
 
 
 def best_filtered(lines: Iterable[str]) -> list[Prealignment]:
