@@ -15,8 +15,9 @@ from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.node.staging import StagedTarget, TargetResult
 from dpam_hpc.node.work import Done, Unit
 
-LARGEST_UNIT = 32
-SMALLEST_UNIT = 4
+# Costs are residues of the query times templates: 350 of them take about a tenth of a second.
+LARGEST_UNIT = 32 * 350
+SMALLEST_UNIT = 4 * 350
 UNITS_A_WORKER_LEFT = 3
 MAX_TRIES = 2
 
@@ -99,7 +100,7 @@ class Window:
         if job.alone:
             return job, (job.alone.popleft(),)
         cost_left = sum(job.cost_left for job in ready) + cost_to_come
-        size = unit_size(cost_left // job.target.residues, workers)
+        size = unit_size(cost_left, job.target.residues, workers)
         return job, tuple(job.waiting.popleft() for _ in range(min(size, len(job.waiting))))
 
     def done(self, unit: Unit, done: Done) -> Job | None:
@@ -142,12 +143,12 @@ class Window:
         return self._jobs.pop(job.target.id)
 
 
-def unit_size(pairs_left: int, workers: int) -> int:
-    """Templates in the next unit: a share of what is left, never so few that starts dominate.
+def unit_size(cost_left: int, residues: int, workers: int) -> int:
+    """Templates in the next unit of a target with ``residues``.
 
-    ``pairs_left`` counts pairs of this target's cost. Where there is less than a smallest unit
-    for each worker, every worker gets a part of it.
+    A share of the cost that is left, never so little that the starts of programs dominate; where
+    less than a smallest unit is left for each worker, every worker gets a part of it.
     """
-    share = pairs_left // (UNITS_A_WORKER_LEFT * workers)
-    smallest = max(1, min(SMALLEST_UNIT, pairs_left // workers))
-    return max(smallest, min(LARGEST_UNIT, share))
+    share = cost_left / (UNITS_A_WORKER_LEFT * workers)
+    smallest = min(SMALLEST_UNIT, cost_left / workers)
+    return max(1, round(max(smallest, min(LARGEST_UNIT, share)) / residues))
