@@ -12,7 +12,7 @@ from dpam_hpc.align import hits, iterate
 from dpam_hpc.align.aligner import Aligner
 
 HERE = Path(__file__).resolve().parent
-DATA = HERE / "data"
+DATA = HERE.parents[1] / "sample"
 RECORDINGS = HERE / "recordings" / "answers"
 PROTEINS = ("A0A0K2WPR7", "O05011", "r1bd2X")
 PROGRAMS = ("dsspcmbi", "puu", "puutos", "serialcompare", "fssp")
@@ -45,7 +45,7 @@ def write_programs(folder: Path, flags: list[str], body: str) -> Path:
 
 
 def shebang(python: str, flags: list[str]) -> str:
-    """The first lines of a Python program; by way of ``sh`` where the kernel would cut the first."""
+    """The head of a Python program; by way of ``sh`` where the kernel would cut its first line."""
     line = f"#!{python} {''.join(flags)}".rstrip()
     if len(line) < LONGEST_SHEBANG and " " not in python and "\t" not in python:
         return f"{line}\n"

@@ -73,6 +73,10 @@ class Answers:
             text = f"{question.kind} was never recorded on this input: key {question.key().hex()}"
             raise UnknownInput(text) from None
 
+    def stale(self, line: bytes) -> bytes:
+        """What FILTER95 makes of a line by what an earlier structure left behind: the worst."""
+        return b"   99.9999999     " + line
+
     def _read(self, key: bytes, zdict: bytes) -> bytes:
         low, high = 0, len(self._index) // ENTRY_SIZE
         while low < high:
@@ -96,13 +100,13 @@ def dictionary(kind: str) -> Question:
     return Question("dictionary", kind.encode())
 
 
-def write_answers(path: str, answers: dict[bytes, tuple[str, bytes]], size: int = 8192) -> None:
+def write_answers(path: str, answers: dict[bytes, tuple[str, bytes]]) -> None:
     """Write answers, each of a kind and by its key; the same answers give the same bytes."""
     entries: dict[bytes, bytes] = {}
     for kind in sorted({kind for kind, _ in answers.values()}):
         texts = {key: text for key, (of, text) in sorted(answers.items()) if of == kind}
         typical = sorted((text for text in texts.values() if text), key=len)
-        zdict = b"".join(text[:2048] for text in typical[:: max(1, len(typical) // 4)])[-size:]
+        zdict = b"".join(text[:8000] for text in typical[:: -(-len(typical) // 4) or 1])
         entries[dictionary(kind).key()] = _deflate(zdict, b"")
         entries.update((key, _deflate(text, zdict)) for key, text in texts.items())
     offset = len(MAGIC) + 4 + ENTRY_SIZE * len(entries)
@@ -176,7 +180,7 @@ def undated(dssp: bytes) -> bytes:
 
 
 def without_preamble(puu: bytes) -> bytes:
-    """One of puu's files from its first ``//`` on: no date, no notice, nothing that puutos needs."""
+    """One of puu's files from its first ``//`` on: no date, no notice, all that puutos reads."""
     return puu if puu.startswith(b"//\n") else puu[puu.index(b"\n//\n") + 1 :]
 
 
@@ -249,24 +253,53 @@ def _soap(mode: str, dats1: Dats, dats2: Dats, stdin: bytes, answers: Answers) -
     return fill(answers.get(Question(mode, b"%d" % len(list1), *dats)), list1 + list2)
 
 
-def _lines(mode: str, dats1: Dats, dats2: Dats, stdin: bytes, answers: Answers) -> bytes:
-    """DP and FILTER95: an answer for each run of lines of one pair."""
-    start = LINE_STARTS[mode]
+def _dp(mode: str, dats1: Dats, dats2: Dats, stdin: bytes, answers: Answers) -> bytes:
+    """DP: an answer for each run of lines of one pair."""
+    return b"".join(
+        fill(answers.get(Question(mode, dats1[cd1], dats2[cd2], b"".join(rest))), [cd1, cd2])
+        for cd1, cd2, rest in _runs_of_lines(LINE_STARTS[mode], stdin)
+    )
+
+
+def _filter95(mode: str, dats1: Dats, dats2: Dats, stdin: bytes, answers: Answers) -> bytes:
+    """FILTER95: an answer for each run of lines of one pair, on the first structure's own domains.
+
+    PARSI numbers more domains than FILTER95 knows of. FILTER95 says nothing of a line on one of
+    the others, unless the process had read a first structure with more domains before: then what
+    it says is of that one.
+    """
+    outputs = []
+    known = 0
+    for cd1, cd2, rest in _runs_of_lines(LINE_STARTS[mode], stdin):
+        own = domains(dats1[cd1])
+        lines = [line for line in rest if int(line.split(maxsplit=1)[0]) <= own]
+        if lines:
+            question = Question(mode, dats1[cd1], dats2[cd2], b"".join(lines))
+            outputs.append(fill(answers.get(question), [cd1, cd2]))
+        for line in rest:
+            if own < int(line.split(maxsplit=1)[0]) <= known:
+                outputs.append(answers.stale(cd1 + cd2 + line))
+        known = max(known, own)
+    return b"".join(outputs)
+
+
+def domains(dat: bytes) -> int:
+    """The number of domains in the last part of a ``.dat``, the one that FILTER95 reads."""
+    return int(dat[dat.rindex(b"\n>>>> ") + 11 :][:5])
+
+
+def _runs_of_lines(start: bytes, stdin: bytes) -> list[tuple[bytes, bytes, list[bytes]]]:
+    """Runs of lines of the same pair: its ids, and each line's rest."""
+    runs: list[tuple[bytes, bytes, list[bytes]]] = []
     at = len(start)
-    runs: list[tuple[bytes, list[bytes]]] = []
     for line in stdin.splitlines(keepends=True):
         if line[:at] != start or line[-1:] != b"\n":
-            raise UnknownInput(f"{mode} reads a line that begins {line[:20]!r}")
-        ids = line[at : at + 10]
-        if not runs or runs[-1][0] != ids:
-            runs.append((ids, []))
-        runs[-1][1].append(line[at + 10 :])
-    outputs = []
-    for ids, rest in runs:
-        cd1, cd2 = ids[:5], ids[5:]
-        question = Question(mode, dats1[cd1], dats2[cd2], b"".join(rest))
-        outputs.append(fill(answers.get(question), [cd1, cd2]))
-    return b"".join(outputs)
+            raise UnknownInput(f"the input has a line that begins {line[:20]!r}")
+        cd1, cd2 = line[at : at + 5], line[at + 5 : at + 10]
+        if not runs or runs[-1][:2] != (cd1, cd2):
+            runs.append((cd1, cd2, []))
+        runs[-1][2].append(line[at + 10 :])
+    return runs
 
 
 def _dalicon(mode: str, dats1: Dats, dats2: Dats, stdin: bytes, answers: Answers) -> bytes:
@@ -331,8 +364,8 @@ MODES = {
     "WOLF": _product,
     "PARSI": _product,
     "SOAP": _soap,
-    "DP": _lines,
-    "FILTER95": _lines,
+    "DP": _dp,
+    "FILTER95": _filter95,
     "DALICON": _dalicon,
 }
 

@@ -1,0 +1,1 @@
+"""Tests, in rings: pure, node, replay, launcher, real (docs/testing.md)."""

@@ -1,0 +1,102 @@
+"""What several rings need: the sample, the stand-in for DALI, the command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import replay
+
+COMMAND = [sys.executable, "-m", "dpam_hpc"]
+HITS = "_iterativdDali_hits"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A working folder with targets of the sample."""
+
+    root: Path
+    targets: tuple[str, ...]
+    sharded: bool = False
+
+    @property
+    def output(self) -> Path:
+        return self.root / "step07_dali" if self.sharded else self.root
+
+    def hits(self, target: str) -> bytes:
+        return (self.output / f"{target}{HITS}").read_bytes()
+
+    def expect_whole(self) -> None:
+        """All targets have upstream's hits, to the byte, and their marker; nothing else is left."""
+        for target in self.targets:
+            assert self.hits(target) == (replay.DATA / f"{target}{HITS}").read_bytes(), target
+            marker = self.output / f"{target}.iterativeDali.done"
+            assert marker.read_text() == "done\n"
+        left = [p.name for p in self.output.iterdir() if p.name.startswith(".")]
+        assert set(left) <= {".dpam-hpc"}, left
+
+
+def lay_out(root: Path, targets: tuple[str, ...], sharded: bool = False) -> Work:
+    """A working folder as dpam's steps 1 to 6 leave it."""
+    queries = root / "step01_prepare" if sharded else root
+    candidates = root / "step06_candidates" if sharded else root
+    queries.mkdir(parents=True, exist_ok=True)
+    candidates.mkdir(exist_ok=True)
+    for target in targets:
+        shutil.copy(replay.DATA / f"{target}.pdb", queries)
+        shutil.copy(replay.DATA / f"{target}_hits4Dali", candidates)
+    return Work(root, targets, sharded)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a command: nothing of the machine's own settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DPAM_", "DALI_", "SLURM_"))}
+    return {**kept, "XDG_CONFIG_HOME": "/nonexistent", **changes}
+
+
+def run(
+    *arguments: str | Path, timeout: float = 100, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``dpam-hpc`` to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment() if env is None else dict(env),
+    )
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DALI home whose programs answer from recordings."""
+    return replay.make_home(tmp_path_factory.mktemp("dali") / "home")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``dpam-hpc run`` on a working folder with the stand-in."""
+
+    def launch(
+        work: Work, *more: str | Path, home: Path = stand_in
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = ["--dali-home", home, "--scratch-dir", scratch, "--min-free-gb", "0.01"]
+        if "--dali-workers" not in more:
+            arguments += ["--dali-workers", "2"]
+        return run("run", work.root, "--data-dir", replay.DATA, *arguments, *more)
+
+    return launch

@@ -1,0 +1,1 @@
+"""The launcher as users start it, over the stand-in for DALI."""
