@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -61,23 +61,35 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    work_dir: Path = Field(Path("."), description="dpam's working folder")
-    data_dir: Path | None = Field(None, description="dpam's data folder, with ECOD70/ in it")
-    targets: Path | None = Field(None, description="a file of target ids, one a line")
-    target: list[str] = Field([], description="target ids")
-    aligner: str = Field("dali", description="dali, tmalign, or one from a plug-in")
-    dali_home: Path | None = Field(None, description="DaliLite.v5's folder")
-    templates: Path | None = Field(None, description="a template bundle")
-    scratch_dir: Path | None = Field(None, description="where to work; else chosen on the node")
-    min_free_gb: float = Field(1.0, ge=0, description="free space under which no work starts")
+    work_dir: Annotated[Path, Field(description="dpam's working folder")] = Path(".")
+    data_dir: Annotated[
+        Path | None, Field(description="dpam's data folder, with ECOD70/ in it")
+    ] = None
+    targets: Annotated[Path | None, Field(description="a file of target ids, one a line")] = None
+    target: Annotated[list[str], Field(description="target ids")] = []
+    aligner: Annotated[str, Field(description="dali, tmalign, or one from a plug-in")] = "dali"
+    dali_home: Annotated[Path | None, Field(description="DaliLite.v5's folder")] = None
+    templates: Annotated[Path | None, Field(description="a template bundle")] = None
+    scratch_dir: Annotated[
+        Path | None, Field(description="where to work; else chosen on the node")
+    ] = None
+    min_free_gb: Annotated[
+        float, Field(ge=0, description="free space under which no work starts")
+    ] = 1.0
     cpus: int = Field(default_factory=available_cpus, ge=1, description="processors to use")
-    dali_workers: int = Field(0, ge=0, description="workers; 0: min(4 x cpus, 64)")
-    retry_failed: bool = Field(False, description="work on earlier failures once more")
-    redo: bool = Field(False, description="do everything again")
-    fix_long_chains: bool = Field(False, description="keep segments upstream drops (docs)")
-    dpam_state: bool = Field(False, description="write dpam's state files too")
-    grace: float = Field(20.0, ge=0, description="seconds for running work after a signal")
-    time_limit_factor: float = Field(1.0, gt=0, description="scales the limits on each program")
+    dali_workers: Annotated[int, Field(ge=0, description="workers; 0: min(4 x cpus, 64)")] = 0
+    retry_failed: Annotated[bool, Field(description="work on earlier failures once more")] = False
+    redo: Annotated[bool, Field(description="do everything again")] = False
+    fix_long_chains: Annotated[bool, Field(description="keep segments upstream drops (docs)")] = (
+        False
+    )
+    dpam_state: Annotated[bool, Field(description="write dpam's state files too")] = False
+    grace: Annotated[float, Field(ge=0, description="seconds for running work after a signal")] = (
+        20.0
+    )
+    time_limit_factor: Annotated[
+        float, Field(gt=0, description="scales the limits on each program")
+    ] = 1.0
 
     @property
     def workers(self) -> int:
