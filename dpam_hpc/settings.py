@@ -57,39 +57,30 @@ def _cgroup_cpus() -> float:
 
 
 class RunSettings(BaseModel):
-    """What ``run`` and ``IterativeDali`` need to know; also the keys of ``dpam-hpc.toml``."""
+    """What ``run`` and ``IterativeDali`` need to know; also the keys of ``dpam-hpc.toml``.
+
+    ``dpam-hpc run --help`` and docs/running.md say what each is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    work_dir: Annotated[Path, Field(description="dpam's working folder")] = Path(".")
-    data_dir: Annotated[
-        Path | None, Field(description="dpam's data folder, with ECOD70/ in it")
-    ] = None
-    targets: Annotated[Path | None, Field(description="a file of target ids, one a line")] = None
-    target: Annotated[list[str], Field(description="target ids")] = []
-    aligner: Annotated[str, Field(description="dali, tmalign, or one from a plug-in")] = "dali"
-    dali_home: Annotated[Path | None, Field(description="DaliLite.v5's folder")] = None
-    templates: Annotated[Path | None, Field(description="a template bundle")] = None
-    scratch_dir: Annotated[
-        Path | None, Field(description="where to work; else chosen on the node")
-    ] = None
-    min_free_gb: Annotated[
-        float, Field(ge=0, description="free space under which no work starts")
-    ] = 1.0
-    cpus: int = Field(default_factory=available_cpus, ge=1, description="processors to use")
-    dali_workers: Annotated[int, Field(ge=0, description="workers; 0: min(4 x cpus, 64)")] = 0
-    retry_failed: Annotated[bool, Field(description="work on earlier failures once more")] = False
-    redo: Annotated[bool, Field(description="do everything again")] = False
-    fix_long_chains: Annotated[bool, Field(description="keep segments upstream drops (docs)")] = (
-        False
-    )
-    dpam_state: Annotated[bool, Field(description="write dpam's state files too")] = False
-    grace: Annotated[float, Field(ge=0, description="seconds for running work after a signal")] = (
-        20.0
-    )
-    time_limit_factor: Annotated[
-        float, Field(gt=0, description="scales the limits on each program")
-    ] = 1.0
+    work_dir: Path = Path(".")
+    data_dir: Path | None = None
+    targets: Path | None = None  # a file of ids, one a line
+    target: list[str] = []
+    aligner: str = "dali"
+    dali_home: Path | None = None
+    templates: Path | None = None  # a template bundle
+    scratch_dir: Path | None = None  # None: chosen on the node
+    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    cpus: int = Field(default_factory=available_cpus, ge=1)
+    dali_workers: Annotated[int, Field(ge=0)] = 0  # 0: by ``workers``
+    retry_failed: bool = False
+    redo: bool = False
+    fix_long_chains: bool = False
+    dpam_state: bool = False
+    grace: Annotated[float, Field(ge=0)] = 20.0  # seconds
+    time_limit_factor: Annotated[float, Field(gt=0)] = 1.0
 
     @property
     def workers(self) -> int:

@@ -94,7 +94,14 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
     def launch(
         work: Work, *more: str | Path, home: Path = stand_in
     ) -> subprocess.CompletedProcess[str]:
-        arguments = ["--dali-home", home, "--scratch-dir", scratch, "--min-free-gb", "0.01"]
+        arguments: list[str | Path] = [
+            "--dali-home",
+            home,
+            "--scratch-dir",
+            scratch,
+            "--min-free-gb",
+            "0.01",
+        ]
         if "--dali-workers" not in more:
             arguments += ["--dali-workers", "2"]
         return run("run", work.root, "--data-dir", replay.DATA, *arguments, *more)
