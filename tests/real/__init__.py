@@ -1,0 +1,1 @@
+"""Over the real DALI, where DALI_HOME is set."""
