@@ -208,6 +208,7 @@ class Dispatcher:
             self._room.report(done.scratch_problem)
             job = self._window.give_back(unit)
         else:
+            self._room.went_well()
             self._progress.pairs += len(done.results)
             self._progress.hits += sum(len(result.records) for result in done.results)
             job = self._window.done(unit, done)

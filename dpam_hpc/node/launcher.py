@@ -69,7 +69,13 @@ class IterativeDali:
 
     def __enter__(self) -> IterativeDali:
         with ExitStack() as stack:
-            self._open(stack)
+            try:
+                self._open(stack)
+            except OSError as error:
+                raise StorageError(
+                    f"{self._settings.work_dir} cannot be worked in: {error}",
+                    "a run reads and writes in its working folder",
+                ) from None
             self._exit = stack.pop_all()
         return self
 
@@ -87,13 +93,7 @@ class IterativeDali:
         fingerprint = aligner.fingerprint(options)
 
         run_folder = self.folder.root / RUN_FOLDER
-        try:
-            run_folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{self.folder.root} cannot be written: {error.strerror}",
-                "a run needs to write into its working folder",
-            ) from None
+        run_folder.mkdir(exist_ok=True)
         self._lock = RunLock(run_folder)
         stack.callback(self._lock.release)
         if self._lock.took_over:

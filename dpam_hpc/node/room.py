@@ -62,6 +62,10 @@ class Room:
         self.place.query(target).unlink(missing_ok=True)
         template_store.forget_query(self.place.cache, target)
 
+    def went_well(self) -> None:
+        """A worker could use scratch: earlier troubles have passed."""
+        self._troubles = 0
+
     def report(self, problem: str) -> None:
         """A worker could not use scratch: look at once, and move if it goes on."""
         log.warning("scratch %s: %s", self.place.root, problem)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from dpam_hpc.errors import LockedError, StorageError
+from dpam_hpc.errors import LockedError
 
 FILE_NAME = "run.lock"
 HEARTBEAT = 60.0
@@ -71,11 +71,6 @@ class RunLock:
                 os.close(file)  # held open it would cost an operation at each start of a program
         except FileExistsError:
             return False
-        except OSError as error:
-            raise StorageError(
-                f"{self._path.parent} cannot be written: {error.strerror}",
-                "a run needs to write into its working folder",
-            ) from None
         return True
 
     def _holder(self) -> Holder | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import resource
 import shutil
@@ -58,12 +59,26 @@ def import_fingerprint(folder: Path) -> str:
 def check_virtual_memory() -> None:
     """AlignerError if a limit on address space keeps ``serialcompare`` from starting."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY and soft < VIRTUAL_MEMORY:
+    limit = _strict_commit_left() if soft == resource.RLIM_INFINITY else soft
+    if limit < VIRTUAL_MEMORY:
         raise AlignerError(
-            f"the limit on virtual memory here is {soft / 1e9:.1f} GB, and each serialcompare needs"
-            f" {VIRTUAL_MEMORY / 1e9:.1f} GB of it (its static arrays; it touches under 0.1 GB)",
-            "ulimit -v unlimited, or ask for a job whose limit is on resident memory",
+            f"the limit on virtual memory here is {limit / 1e9:.1f} GB, and each serialcompare"
+            f" needs {VIRTUAL_MEMORY / 1e9:.1f} GB (its static arrays; it touches under 0.1 GB)",
+            "ulimit -v unlimited, or a job whose limit is on resident memory, or a machine that"
+            " does not commit memory strictly (vm.overcommit_memory other than 2)",
         )
+
+
+def _strict_commit_left() -> float:
+    """Bytes that may still be committed where the kernel counts strictly, else without limit."""
+    try:
+        if Path("/proc/sys/vm/overcommit_memory").read_text().strip() != "2":
+            return math.inf
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+        return 1024.0 * (kilobytes["CommitLimit"] - kilobytes["Committed_AS"])
+    except (OSError, KeyError, ValueError, IndexError):
+        return math.inf
 
 
 def copy_programs(folder: Path, to: Path) -> Path:
