@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
@@ -97,6 +96,8 @@ class Aligner(Protocol):
 
 def find(name: str) -> str:
     """Where the aligner registered as ``name`` is defined: ``module:class``."""
+    from importlib.metadata import entry_points  # slow to import, and no worker needs it
+
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if name not in found:
         known = ", ".join(sorted(found)) or "none; is the package installed?"

@@ -181,9 +181,9 @@ def _trace(pdb: bytes) -> _Trace:
     if len(atoms) < MIN_RESIDUES:
         raise TooShort(f"{len(atoms)} residues; {MIN_RESIDUES} are needed, as with DALI")
     letters, points = zip(*atoms.values(), strict=True)
-    reach = max(math.dist(points[0], point) for point in points)
-    if not reach <= GAPS + CA_STEP * len(points):
-        raise Unusable(f"{len(points)} residues that reach {reach:.0f} angstrom: no protein chain")
+    reach = GAPS + CA_STEP * len(points)
+    if not all(math.dist(points[0], point) <= reach for point in points):
+        raise Unusable(f"{len(points)} residues, some over {reach:.0f} angstrom away: no protein")
     return _Trace("".join(letters), tuple(indices[residue] for residue in atoms), points)
 
 

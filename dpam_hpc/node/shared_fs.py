@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -108,7 +107,7 @@ class SharedFolder:
             os.close(file)
 
     def _replace(self, name: str, content: bytes) -> None:
-        temporary = f".{name}.{secrets.token_hex(3)}.part"
+        temporary = f".{name}.{os.urandom(3).hex()}.part"
         try:
             self._write(temporary, content, os.O_EXCL, sync=True)
             os.rename(temporary, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)

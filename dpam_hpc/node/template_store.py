@@ -8,12 +8,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpam_hpc.align import structure
 from dpam_hpc.align.aligner import Aligner, ProgramFailed, Unusable
-from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError
 from dpam_hpc.node import shared_fs
+
+if TYPE_CHECKING:
+    from dpam_hpc.bundle import Bundle
 
 LOCKS = 256
 PREPARED, REFUSED = b"+", b"!"
@@ -32,7 +35,11 @@ class TemplateStore:
         self._aligner = aligner
         self._cache = cache
         self._pdb_folder = pdb_folder
-        self._bundle = Bundle(bundle) if bundle else None
+        self._bundle: Bundle | None = None
+        if bundle:
+            from dpam_hpc.bundle import Bundle  # SQLite is for those who have one
+
+            self._bundle = Bundle(bundle)
 
     def template(self, template: str) -> bytes:
         """A prepared template; Unusable with the reason, or ProgramFailed."""

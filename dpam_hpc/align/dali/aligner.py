@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,7 +40,7 @@ class DaliAligner:
     def prove(cls, options: Options, folder: Path) -> None:
         """Align the known pair; AlignerError unless the hits are equal to the byte."""
         home = options.get("dali_home", "")
-        known = files("dpam_hpc.align.dali") / "known_answer"
+        known = Path(__file__).parent / "known_answer"
         query = (known / KNOWN_QUERY).read_bytes()
         aligner = cls({"dali_home": home}, folder)
         try:

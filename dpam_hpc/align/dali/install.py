@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import resource
-import shutil
 from pathlib import Path
 
 from dpam_hpc.errors import AlignerError
@@ -25,17 +23,15 @@ HOW_TO_GET = (
 
 def find(home: str) -> Path:
     """The folder of the five programs: in ``home``, or where dpam looks; AlignerError if none."""
-    places = [Path(home)] if home else [Path.home() / "src/Dali_v5/DaliLite.v5"]
-    for place in places:
-        for folder in (place / "bin", place):
-            if (folder / "serialcompare").exists():
-                _check_executable(folder)
-                return folder.resolve()
-    on_path = None if home else shutil.which("serialcompare")
-    if on_path:
-        folder = Path(on_path).resolve().parent
-        _check_executable(folder)
-        return folder
+    if home:
+        places = [Path(home, "bin"), Path(home)]
+    else:
+        on_path = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
+        places = [Path.home() / "src/Dali_v5/DaliLite.v5/bin", *on_path]
+    for folder in places:
+        if (folder / "serialcompare").exists():
+            _check_executable(folder)
+            return folder.absolute()
     where = f"in {home}" if home else "(DALI_HOME is not set, and none is on PATH)"
     raise AlignerError(f"there is no DALI here {where}", HOW_TO_GET)
 
@@ -50,6 +46,8 @@ def _check_executable(folder: Path) -> None:
 
 def import_fingerprint(folder: Path) -> str:
     """SHA-256 over the programs that import a structure: what an imported template depends on."""
+    import hashlib  # this and shutil: slow to import, and no worker needs them
+
     digest = hashlib.sha256()
     for name in IMPORT_PROGRAMS:
         digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
@@ -86,6 +84,8 @@ def copy_programs(folder: Path, to: Path) -> Path:
 
     Where they cannot be executed (a scratch mounted noexec) they stay where they are.
     """
+    import shutil
+
     to.mkdir(mode=0o700)
     for name in PROGRAMS:
         shutil.copy(folder / name, to / name)

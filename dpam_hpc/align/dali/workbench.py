@@ -8,7 +8,6 @@ that is emptied before the step that writes it: no output can be cut by a disk, 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -116,6 +115,8 @@ def _memory_file(name: str) -> int:
     try:
         return os.memfd_create(name)
     except OSError:  # a kernel before 3.17: a nameless file in shared memory does the same
+        import tempfile
+
         with tempfile.TemporaryFile(dir="/dev/shm") as file:
             return os.dup(file.fileno())
 
