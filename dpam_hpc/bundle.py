@@ -7,7 +7,7 @@ import os
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ CREATE TABLE template (
     pdb_sha256 TEXT NOT NULL,   -- of the PDB file that was imported
     pdb_bytes INTEGER NOT NULL, -- its size
     reason TEXT NOT NULL,       -- why it cannot be aligned, else empty
-    sha256 TEXT NOT NULL,       -- of the imported template, uncompressed
+    sha256 TEXT NOT NULL,       -- of the columns before it, a line each, and what follows
     imported BLOB NOT NULL      -- the imported template, zlib
 );
 """
@@ -105,15 +105,16 @@ class Bundle:
             (sound,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
             if sound != "ok":
                 raise BundleError(f"{self.path} is damaged: {sound}", REBUILD)
-            for name, sha256, imported in self._database.execute(
-                "SELECT id, sha256, imported FROM template ORDER BY id"
+            for *head, sha256, compressed in self._database.execute(
+                "SELECT id, pdb_sha256, pdb_bytes, reason, sha256, imported FROM template"
+                " ORDER BY id"
             ):
                 try:
-                    intact = hashlib.sha256(zlib.decompress(imported)).hexdigest() == sha256
+                    intact = _checksum(head, zlib.decompress(compressed)) == sha256
                 except zlib.error:
                     intact = False
                 if not intact:
-                    yield f"{name}: damaged"
+                    yield f"{head[0]}: damaged"
 
     def differing(self, folder: Path, templates: Iterable[str]) -> Iterator[str]:
         """A line for each of ``templates`` whose PDB file in ``folder`` is another, or missing."""
@@ -185,14 +186,14 @@ def write(
 
 
 def _row(template: BundledTemplate) -> tuple[str, str, int, str, str, bytes]:
-    return (
-        template.id,
-        hashlib.sha256(template.pdb).hexdigest(),
-        len(template.pdb),
-        template.reason,
-        hashlib.sha256(template.imported).hexdigest(),
-        zlib.compress(template.imported, 6),
-    )
+    pdb_sha256 = hashlib.sha256(template.pdb).hexdigest()
+    head = (template.id, pdb_sha256, len(template.pdb), template.reason)
+    return (*head, _checksum(head, template.imported), zlib.compress(template.imported, 6))
+
+
+def _checksum(head: Sequence[object], imported: bytes) -> str:
+    lines = "".join(f"{column}\n" for column in head)
+    return hashlib.sha256(lines.encode() + imported).hexdigest()
 
 
 def _check_length(path: Path) -> None:
