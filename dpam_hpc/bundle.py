@@ -32,6 +32,8 @@ CREATE TABLE template (
 );
 """
 
+SELECT = "SELECT id, pdb_sha256, pdb_bytes, reason, sha256, imported FROM template"
+
 
 @dataclass(frozen=True)
 class BundledTemplate:
@@ -65,30 +67,35 @@ class Bundle:
         )
         with self._damage():
             meta = dict(self._database.execute("SELECT key, value FROM meta"))
+            self.aligner, self.fingerprint = str(meta["aligner"]), str(meta["fingerprint"])
         if meta.get("format") != FORMAT:
             raise BundleError(f"{path} is a bundle of format {meta.get('format')}", REBUILD)
-        self.aligner = meta["aligner"]
-        self.fingerprint = meta["fingerprint"]
 
     def get(self, template: str) -> bytes | None:
         """An imported template; None if it is not in the bundle; Unusable with its reason."""
-        with self._damage():
-            row = self._database.execute(
-                "SELECT reason, imported FROM template WHERE id = ?", (template,)
-            ).fetchone()
-            if row is None:
-                return None
-            if row[0]:
-                raise Unusable(row[0])
-            return zlib.decompress(row[1])
+        row = self._row(template)
+        if row is None:
+            return None
+        (_, _, _, reason), imported = row
+        if reason:
+            raise Unusable(reason)
+        return imported
 
     def pdb_checksum(self, template: str) -> tuple[str, int] | None:
         """SHA-256 and size of the PDB file that a template was imported from."""
+        row = self._row(template)
+        return (row[0][1], row[0][2]) if row else None
+
+    def _row(self, template: str) -> tuple[tuple[str, str, int, str], bytes] | None:
+        """(id, PDB checksum, PDB size, reason) and the imported template, checked."""
         with self._damage():
-            row = self._database.execute(
-                "SELECT pdb_sha256, pdb_bytes FROM template WHERE id = ?", (template,)
-            ).fetchone()
-        return (row[0], row[1]) if row else None
+            row = self._database.execute(f"{SELECT} WHERE id = ?", (template,)).fetchone()
+            if row is None:
+                return None
+            head, sha256, imported = tuple(row[:4]), row[4], zlib.decompress(row[5])
+            if _checksum(head, imported) != sha256:
+                raise ValueError(f"the checksum of {template} differs")
+            return head, imported
 
     def info(self) -> BundleInfo:
         """Counts and origin."""
@@ -105,16 +112,11 @@ class Bundle:
             (sound,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
             if sound != "ok":
                 raise BundleError(f"{self.path} is damaged: {sound}", REBUILD)
-            for *head, sha256, compressed in self._database.execute(
-                "SELECT id, pdb_sha256, pdb_bytes, reason, sha256, imported FROM template"
-                " ORDER BY id"
-            ):
-                try:
-                    intact = _checksum(head, zlib.decompress(compressed)) == sha256
-                except zlib.error:
-                    intact = False
-                if not intact:
-                    yield f"{head[0]}: damaged"
+        for template in self.templates():
+            try:
+                self._row(template)
+            except BundleError:
+                yield f"{template}: damaged"
 
     def differing(self, folder: Path, templates: Iterable[str]) -> Iterator[str]:
         """A line for each of ``templates`` whose PDB file in ``folder`` is another, or missing."""
@@ -146,7 +148,7 @@ class Bundle:
     def _damage(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, zlib.error) as error:
+        except (sqlite3.Error, zlib.error, ValueError, TypeError, KeyError) as error:
             raise BundleError(f"{self.path} is damaged: {error}", REBUILD) from None
 
     def close(self) -> None:
@@ -158,7 +160,7 @@ def write(
     path: Path, aligner: str, fingerprint: str, templates: Iterable[BundledTemplate]
 ) -> BundleInfo:
     """Write a bundle whole or not at all; the same templates give the same bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
             database.execute(f"PRAGMA page_size = {PAGE_BYTES}")

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LONGEST_POLL = 2**31 - 1
+"""Milliseconds that the kernel's poll can wait: 24 days."""
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -67,7 +70,7 @@ def _ended_within(process: subprocess.Popen[bytes], timeout: float) -> bool:
     """Wait without polling where the kernel has pidfd (Linux 5.3), by Popen's polling elsewhere."""
     try:
         handle = os.pidfd_open(process.pid)
-    except OSError:
+    except (OSError, AttributeError):  # a Python may be built without it
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -76,7 +79,7 @@ def _ended_within(process: subprocess.Popen[bytes], timeout: float) -> bool:
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        if not poll.poll(timeout * 1000):
+        if not poll.poll(min(timeout * 1000, LONGEST_POLL)):
             return False
     finally:
         os.close(handle)

@@ -64,7 +64,9 @@ def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
             if not isinstance(record, dict):
                 raise ValueError("no object")
         except ValueError:
-            break  # torn by a crash, or garbage behind it: what follows is done again
+            if whole:
+                break  # torn by a crash, or garbage behind it: what follows is done again
+            record = {}
         if not whole and record.get("dpam-hpc journal") != VERSION:
             raise ConfigError(
                 f"{path} is no journal of this version (it begins {line[:40]!r})",

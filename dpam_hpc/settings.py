@@ -31,6 +31,10 @@ MAX_DEFAULT_WORKERS = 64
 WORKERS_A_CPU = 4
 OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 """Variables of other tools that are heard where ours is not set."""
+EXCLUDED_BY = {
+    "target": "targets", "targets": "target", "redo": "retry_failed", "retry_failed": "redo",
+}  # fmt: skip
+"""A setting is not taken where a stronger source has the one that excludes it."""
 
 
 def available_cpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -138,10 +142,12 @@ def resolve(
     merged: dict[str, Any] = {}
     sources = dict.fromkeys(RunSettings.model_fields, "default")
     for source, layer in layers:
+        stronger = set(merged)
         for name, value in layer.items():
-            if name not in merged:
-                merged[name] = value
-                sources[name] = f"{source} {_spelled(name, source)}".strip()
+            if name in merged or EXCLUDED_BY.get(name) in stronger:
+                continue
+            merged[name] = value
+            sources[name] = f"{source} {_spelled(name, source, environment)}".strip()
     try:
         settings = RunSettings(**merged)
     except ValidationError as error:
@@ -179,14 +185,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _spelled(name: str, source: str) -> str:
+def _spelled(name: str, source: str, environment: Mapping[str, str]) -> str:
     if source == "flag":
         return "WORK_DIR" if name == "work_dir" else "--" + name.replace("_", "-")
     if source == "environment":
         ours = PREFIX + name.upper()
-        return (
-            ours if os.environ.get(ours) or name not in OTHER_VARIABLES else OTHER_VARIABLES[name]
-        )
+        return ours if environment.get(ours) else OTHER_VARIABLES[name]
     return ""
 
 

@@ -82,7 +82,10 @@ def read_targets_file(path: Path) -> list[str]:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the list of targets {path} cannot be read: {error}") from None
-    return [word for line in lines if (word := line.strip()) and not word.startswith("#")]
+    named = [word for line in lines if (word := line.strip()) and not word.startswith("#")]
+    if not named:
+        raise ConfigError(f"the list of targets {path} names none", "leave it out to take all")
+    return named
 
 
 def chosen_targets(folder: WorkFolder, named: list[str]) -> list[str]:

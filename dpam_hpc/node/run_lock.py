@@ -19,6 +19,9 @@ FILE_NAME = "run.lock"
 HEARTBEAT = 60.0
 HALF_MADE_TRIES = 20
 HALF_MADE_WAIT = 0.1
+TAKEOVER_TRIES = 50
+TAKEOVER_WAIT = 0.1
+ABANDONED_AFTER = 60.0
 STALE_AFTER = 600.0
 """Seconds without a heartbeat after which a holder on another machine is taken for dead."""
 
@@ -48,36 +51,48 @@ class RunLock:
         )
         self.took_over: Holder | None = None
         self._last_beat = time.monotonic()
-        while not self._create():
+        holder = None
+        for _ in range(TAKEOVER_TRIES):
+            if self._create():
+                return
             holder = self._holder()
-            if holder is not None and self._is_alive(holder):
-                raise LockedError(
-                    f"{folder.parent} is being worked on by another run: {holder.host}, process"
-                    f" {holder.pid}",
-                    f"wait for it or end it; if that machine is gone, remove {self._path}",
-                )
-            if holder is not None and self._take_away(holder):
+            if holder is None:
+                continue
+            if self._is_alive(holder):
+                break
+            if self._replace(holder):
                 self.took_over = holder
+                return
+            time.sleep(TAKEOVER_WAIT)
+        raise LockedError(
+            f"{folder.parent} is being worked on by another run: "
+            + (f"{holder.host}, process {holder.pid}" if holder else "it is just starting"),
+            f"wait for it or end it; if that machine is gone, remove {self._path}",
+        )
 
     def _create(self) -> bool:
         """Make the lock file; False if there is one."""
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            file = os.open(self._path, flags, 0o644)
-            try:
-                os.write(file, json.dumps(asdict(self._me)).encode())
-                self._identity = _identity(os.fstat(file))
-            finally:
-                os.close(file)  # held open it would cost an operation at each start of a program
+            self._write(self._path)
         except FileExistsError:
             return False
         return True
+
+    def _write(self, path: Path) -> None:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(file, json.dumps(asdict(self._me)).encode())
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(file)  # held open it would cost an operation at each start of a program
 
     def _holder(self) -> Holder | None:
         """Who holds the lock; None if nobody does any more."""
         for _ in range(HALF_MADE_TRIES):
             try:
-                return Holder(**json.loads(self._path.read_text()))
+                return self._read(self._path)
             except FileNotFoundError:
                 return None
             except (OSError, ValueError, TypeError) as error:
@@ -88,14 +103,19 @@ class RunLock:
             "remove it if no run is at work in this folder",
         )
 
+    @staticmethod
+    def _read(path: Path) -> Holder:
+        return Holder(**json.loads(path.read_text()))
+
     def _is_alive(self, holder: Holder) -> bool:
         if holder.host != self._me.host:
             return self._seconds_without_heartbeat() < STALE_AFTER
         if holder.boot != self._me.boot:
             return False
         with suppress(psutil.Error):
-            started: float = psutil.Process(holder.pid).create_time()
-            return abs(started - holder.started) < 1.0
+            process = psutil.Process(holder.pid)
+            same: bool = abs(process.create_time() - holder.started) < 1.0
+            return same and process.status() != psutil.STATUS_ZOMBIE
         return False
 
     def _seconds_without_heartbeat(self) -> float:
@@ -109,22 +129,34 @@ class RunLock:
         finally:
             probe.unlink(missing_ok=True)
 
-    def _take_away(self, dead: Holder) -> bool:
-        """Remove a dead run's lock; only one of several who try succeeds."""
-        aside = self._path.with_name(f".{FILE_NAME}.{dead.token}.dead")
+    def _replace(self, dead: Holder) -> bool:
+        """Put this run's lock in the place of a dead one's; of several who try one succeeds.
+
+        A second name of the dead lock, made of its token, is the right to replace it: it can be
+        had once, and there is no moment without a lock.
+        """
+        right = self._path.with_name(f".{FILE_NAME}.{dead.token}.dead")
+        mine = self._path.with_name(f".{FILE_NAME}.{self._me.token}")
         try:
-            os.rename(self._path, aside)
+            os.link(self._path, right)
         except FileNotFoundError:
             return False
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # who had the right may have died of it
+                if time.time() - right.stat().st_ctime > ABANDONED_AFTER:
+                    right.unlink()
+            return False
         try:
-            taken = Holder(**json.loads(aside.read_text()))
-        except (OSError, ValueError, TypeError):
-            taken = dead
-        if taken.token != dead.token:  # somebody was quicker, and this is their new lock
-            with suppress(FileExistsError):
-                os.link(aside, self._path)
-        aside.unlink(missing_ok=True)
-        return taken.token == dead.token
+            if self._read(right).token != dead.token:
+                return False  # it is another's lock already, made since ours was read
+            self._write(mine)
+            os.rename(mine, self._path)
+            return True
+        except (ValueError, TypeError):
+            return False  # another's lock, in the making
+        finally:
+            right.unlink(missing_ok=True)
+            mine.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Show that this run is alive; cheap to call often."""
@@ -135,13 +167,9 @@ class RunLock:
 
     def release(self) -> None:
         """Give the folder back, if it is still ours."""
-        with suppress(OSError):
-            if _identity(os.stat(self._path)) == self._identity:
-                os.unlink(self._path)
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+        with suppress(OSError, ValueError, TypeError):
+            if self._read(self._path).token == self._me.token:
+                self._path.unlink()
 
 
 def _boot_id() -> str:

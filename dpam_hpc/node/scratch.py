@@ -151,10 +151,12 @@ class Scratch:
 
     def __init__(self, place: Path) -> None:
         self.folder = place / f"{PREFIX}{os.getuid()}-{secrets.token_hex(4)}"
+        making = place / f".{self.folder.name}"
         try:
-            self.folder.mkdir(mode=0o700)
-            self._claim = os.open(self.folder / CLAIM, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            making.mkdir(mode=0o700)
+            self._claim = os.open(making / CLAIM, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            making.rename(self.folder)  # it is held before anybody may sweep it
         except OSError as error:
             raise StorageError(f"scratch cannot be made in {place}: {error}", "") from None
 
@@ -168,13 +170,14 @@ class Scratch:
 def sweep(places: Sequence[Path]) -> list[Path]:
     """Remove what this user's dead runs left in ``places``, and end what still runs in there."""
     swept = []
+    mine = f"{PREFIX}{os.getuid()}-"
     for place in places:
         try:
             entries = list(os.scandir(place))
         except OSError:
             continue
         for entry in entries:
-            if entry.name.startswith(f"{PREFIX}{os.getuid()}-") and _is_dead(Path(entry.path)):
+            if entry.name.startswith((mine, f".{mine}")) and _is_dead(Path(entry.path)):
                 _end_processes_in(Path(entry.path))
                 shutil.rmtree(entry.path, ignore_errors=True)
                 swept.append(Path(entry.path))
@@ -186,6 +189,8 @@ def _is_dead(folder: Path) -> bool:
     try:
         status = os.lstat(folder)
         if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+            return False
+        if folder.name.startswith(".") and time.time() - status.st_mtime < ABANDONED_AFTER:
             return False
         claim = os.open(folder / CLAIM, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -203,7 +208,7 @@ def _is_dead(folder: Path) -> bool:
 
 def _end_processes_in(folder: Path) -> None:
     """Kill this user's processes that work in ``folder``: programs that outlived their launcher."""
-    inside = f"{folder}/"
+    inside = f"{os.path.realpath(folder)}/"
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.uids().real == os.getuid() and f"{process.cwd()}/".startswith(inside):

@@ -78,7 +78,7 @@ class Staging:
         """
         self._root = folder.root
         self._dpam_state = dpam_state
-        self._noted: list[str] = []
+        self._noted: dict[bool, list[str]] = {True: [], False: []}
         self._marked = False
         if folder.sharded:
             folder.output_folder.mkdir(exist_ok=True)
@@ -110,7 +110,7 @@ class Staging:
         """Read a target's inputs, unless it is finished; a bad input is in the answer."""
         finished = self._finished(target)
         if finished:
-            self._note_for_dpam(finished)
+            self._note_for_dpam(finished, anew=False)
             return StagedTarget(target, finished=finished)
         name = f"{target}{CANDIDATES_SUFFIX}"
         try:
@@ -166,7 +166,21 @@ class Staging:
             found = None
         if content is None or found is None:
             return None
-        return _done_record(target, content, {"hits": found, "found": True})
+        failures = self._count_failures(target)
+        if failures and self._again == "failed":
+            return None
+        return _done_record(target, content, {"hits": found, "failures": failures, "found": True})
+
+    def _count_failures(self, target: str) -> int:
+        """Failures that an earlier run named beside the hits."""
+        name = self._names.failures(target)
+        if not self._may_exist(name):
+            return 0
+        try:
+            rows = self._output.read(name).splitlines()[1:]
+        except OSError:
+            return 0
+        return sum(row.split(b"\t")[1:2] == [b"failed"] for row in rows)
 
     def _has_marker(self, target: str) -> bool:
         name = self._names.done(target)
@@ -188,7 +202,7 @@ class Staging:
         failures = _failures_text(result)
         if failures:
             self._output.replace(self._names.failures(target), failures)
-        elif self._may_exist(target, self._names.failures(target)):
+        elif self._may_exist(self._names.failures(target)):
             self._output.remove(self._names.failures(target))
         facts: Record = {
             "residues": result.residues,
@@ -209,7 +223,7 @@ class Staging:
             self._output.replace(self._names.hits(target), content)
             self._mark_done(target)
             record = _done_record(target, content, facts)
-        self._note_for_dpam(record)
+        self._note_for_dpam(record, anew=True)
         persistently(lambda: self._journal.append(record))
         return record
 
@@ -222,24 +236,24 @@ class Staging:
         if not self._output.link(self._names.done(""), marker):
             self._output.write(marker, DONE_TEXT)
 
-    def _note_for_dpam(self, record: Record) -> None:
+    def _note_for_dpam(self, record: Record, anew: bool) -> None:
+        """Note a finished target; later steps of one that was aligned ``anew`` read old hits."""
         if self._dpam_state and record["state"] == DONE:
-            dpam_state.mark_target(self._root, record["target"], self._again == "all")
-            self._noted.append(record["target"])
+            dpam_state.mark_target(self._root, record["target"], anew)
+            self._noted[anew].append(record["target"])
 
     def finish(self) -> None:
         """Write what is written once for many targets."""
-        if self._noted:
-            dpam_state.mark_batch(self._root, self._noted, self._again == "all")
-            self._noted = []
+        for anew, targets in self._noted.items():
+            if targets:
+                dpam_state.mark_batch(self._root, targets, anew)
+            self._noted[anew] = []
         if self._marked:
             self._output.remove(self._names.done(""))
             self._marked = False
 
-    def _may_exist(self, target: str, name: str) -> bool:
-        if self._listed is not None:
-            return name in self._listed
-        return target in self._records or self._again != ""
+    def _may_exist(self, name: str) -> bool:
+        return self._listed is None or name in self._listed
 
 
 def _candidates(text: str) -> tuple[tuple[str, ...], tuple[TemplateResult, ...]]:

@@ -124,7 +124,9 @@ class Window:
         """
         job = self._jobs[unit.target]
         job.running -= 1
-        if not died:
+        if job.problem:
+            pass  # nothing more is tried with this target
+        elif not died:
             job.waiting.extendleft(reversed(unit.templates))
         elif len(unit.templates) > 1:
             job.alone.extend(unit.templates)

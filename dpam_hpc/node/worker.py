@@ -149,8 +149,9 @@ def _die_with(launcher: socket.socket) -> None:
             _end_group()
 
     signal.signal(signal.SIGIO, on_activity)
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: _end_group())
-    for ignored in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    # A scheduler and a terminal send these to every process; the launcher alone answers them.
+    # The programs that a worker starts ignore them too: what is ignored is inherited.
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     fcntl.fcntl(launcher, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(launcher, fcntl.F_GETFL)

@@ -1,0 +1,137 @@
+"""dpam's own state files: what it wrote is kept, step 7 is added."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpam_hpc import dpam_state
+from dpam_hpc.errors import ExitCode, StorageError
+
+STATE = {
+    "prefix": "P1",
+    "working_dir": "/somewhere",
+    "completed_steps": ["PREPARE", "HHSEARCH"],
+    "failed_steps": {"ITERATIVE_DALI": "exit 1", "ANALYZE_DALI": "no hits", "SSE": "no mkdssp"},
+    "metadata": {"length": 40},
+}
+
+
+def marked(folder: Path, state: Any = None, again: bool = False) -> Any:
+    """P1's state after step 7 was noted."""
+    path = folder / ".P1.dpam_state.json"
+    if state is not None:
+        path.write_text(json.dumps(state))
+    dpam_state.mark_target(folder, "P1", again)
+    assert os.listdir(folder) == [path.name]
+    return json.loads(path.read_text())
+
+
+def test_a_target_without_a_state_gets_one(tmp_path: Path) -> None:
+    assert marked(tmp_path) == {
+        "prefix": "P1",
+        "working_dir": str(tmp_path),
+        "completed_steps": ["ITERATIVE_DALI"],
+        "failed_steps": {},
+        "metadata": {},
+    }
+
+
+def test_what_dpam_knows_is_kept(tmp_path: Path) -> None:
+    state = marked(tmp_path, STATE | {"more": 1})
+    assert state == STATE | {
+        "more": 1,
+        "completed_steps": ["PREPARE", "HHSEARCH", "ITERATIVE_DALI"],
+        "failed_steps": {"ANALYZE_DALI": "no hits", "SSE": "no mkdssp"},
+    }
+
+
+def test_noting_it_twice_changes_nothing(tmp_path: Path) -> None:
+    assert marked(tmp_path, STATE) == marked(tmp_path)
+
+
+def test_dpams_older_list_of_failed_steps_is_read(tmp_path: Path) -> None:
+    state = marked(tmp_path, STATE | {"failed_steps": ["ITERATIVE_DALI", "SSE"]})
+    assert state["failed_steps"] == {"SSE": ""}
+
+
+def test_later_steps_are_dropped_where_the_hits_are_new(tmp_path: Path) -> None:
+    steps = ["PREPARE", "ITERATIVE_DALI", "ANALYZE_DALI", "GENERATE_PDBS"]
+    assert marked(tmp_path, STATE | {"completed_steps": steps})["completed_steps"] == [
+        "PREPARE", "ANALYZE_DALI", "GENERATE_PDBS", "ITERATIVE_DALI",
+    ]  # fmt: skip
+    state = marked(tmp_path, STATE | {"completed_steps": steps}, again=True)
+    assert state["completed_steps"] == ["PREPARE", "ITERATIVE_DALI"]
+    assert state["failed_steps"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"completed_steps"'])
+def test_a_broken_state_is_left_alone_and_named(tmp_path: Path, text: str) -> None:
+    for name in (".P1.dpam_state.json", "_batch_state.json"):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(StorageError, match=r"\.P1\.dpam_state\.json") as caught:
+        dpam_state.mark_target(tmp_path, "P1", False)
+    assert caught.value.exit_code == ExitCode.STORAGE
+    assert caught.value.hint
+    with pytest.raises(StorageError, match=r"_batch_state\.json"):
+        dpam_state.mark_batch(tmp_path, ["P1"], False)
+    for path in tmp_path.iterdir():
+        assert path.read_text() == text
+
+
+def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_text
+
+    def write_half(path: Path, text: str) -> None:
+        write(path, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = marked(tmp_path, STATE)
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises((OSError, StorageError), match="No space"):
+        dpam_state.mark_target(tmp_path, "P1", True)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == [".P1.dpam_state.json"]
+    assert marked(tmp_path) == before
+
+
+BATCH = {
+    "HHSEARCH": {"P1": "complete", "P2": "complete"},
+    "ITERATIVE_DALI": {"P2": "failed: exit 1", "P3": "complete"},
+    "ANALYZE_DALI": {"P1": "complete", "P2": "failed: no hits", "P3": "complete"},
+}
+
+
+def batch_marked(folder: Path, state: Any, again: bool = False) -> Any:
+    """The folder's state after step 7 of P1 and P2 was noted."""
+    path = folder / "_batch_state.json"
+    path.write_text(json.dumps(state))
+    dpam_state.mark_batch(folder, iter(["P1", "P2"]), again)
+    assert os.listdir(folder) == [path.name]
+    return json.loads(path.read_text())
+
+
+def test_a_batch_state_is_brought_up_to_date(tmp_path: Path) -> None:
+    done = {"P1": "complete", "P2": "complete", "P3": "complete"}
+    assert batch_marked(tmp_path, BATCH) == BATCH | {"ITERATIVE_DALI": done}
+    assert batch_marked(tmp_path, BATCH, again=True) == BATCH | {
+        "ITERATIVE_DALI": done,
+        "ANALYZE_DALI": {"P3": "complete"},
+    }
+
+
+def test_a_batch_state_without_step_7_gets_it(tmp_path: Path) -> None:
+    state = batch_marked(tmp_path, {"HHSEARCH": {"P9": "complete"}})
+    assert state["ITERATIVE_DALI"] == {"P1": "complete", "P2": "complete"}
+
+
+def test_no_batch_state_is_made(tmp_path: Path) -> None:
+    """It would hide from dpam what the targets' own states say."""
+    dpam_state.mark_batch(tmp_path, ["P1"], True)
+    assert os.listdir(tmp_path) == []
+    assert batch_marked(tmp_path, {}) == {}

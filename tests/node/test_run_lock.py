@@ -1,0 +1,273 @@
+"""One run at a time in a folder: a living holder is respected, a dead one is not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dpam_hpc.errors import ExitCode, LockedError
+from dpam_hpc.node import run_lock
+from dpam_hpc.node.run_lock import FILE_NAME, STALE_AFTER, RunLock
+
+STARTED_AGAIN = {"started": 1.0}
+
+
+def leave_lock(folder: Path, **changed: Any) -> Path:
+    """The lock file of this process as if somebody else had made it: with ``changed`` entries."""
+    folder.mkdir(exist_ok=True)
+    RunLock(folder)
+    return change_lock(folder, **changed)
+
+
+def change_lock(folder: Path, **changed: Any) -> Path:
+    """Change entries of the lock file."""
+    path = folder / FILE_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    return path
+
+
+def token(folder: Path) -> str:
+    """By which lock the folder is held."""
+    return str(json.loads((folder / FILE_NAME).read_text())["token"])
+
+
+def age(path: Path, seconds: float) -> None:
+    """Let the last heartbeat be ``seconds`` ago."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    folder = tmp_path / ".dpam-hpc"
+    path = leave_lock(folder)
+    before = path.read_bytes()
+    with pytest.raises(LockedError) as caught:
+        RunLock(folder)
+    assert caught.value.exit_code == ExitCode.LOCKED
+    assert str(tmp_path) in caught.value.what
+    assert os.uname().nodename in caught.value.what
+    assert f"process {os.getpid()}" in caught.value.what
+    assert str(path) in caught.value.hint
+    assert path.read_bytes() == before
+    assert os.listdir(folder) == [FILE_NAME]
+
+
+def test_a_released_folder_can_be_held_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        lock = RunLock(tmp_path)
+        assert lock.took_over is None
+        lock.release()
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_dead_process_is_taken_over_from(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    leave_lock(tmp_path, pid=ended.pid, token="theirs")
+    lock = RunLock(tmp_path)
+    assert lock.took_over is not None
+    assert (lock.took_over.pid, lock.took_over.token) == (ended.pid, "theirs")
+    assert token(tmp_path) != "theirs"
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_process_that_ended_but_was_not_waited_for_is_dead(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        process = psutil.Process(ended.pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        leave_lock(tmp_path, pid=ended.pid, started=process.create_time())
+        assert RunLock(tmp_path).took_over is not None
+
+
+@pytest.mark.parametrize("changed", [STARTED_AGAIN, {"boot": "an earlier one"}])
+def test_another_process_of_the_same_number_is_not_the_holder(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    leave_lock(tmp_path, **changed)
+    assert RunLock(tmp_path).took_over is not None
+
+
+@pytest.mark.parametrize("seconds", [0.0, STALE_AFTER - 60])
+def test_a_holder_elsewhere_with_a_heartbeat_is_respected(tmp_path: Path, seconds: float) -> None:
+    path = leave_lock(tmp_path, host="elsewhere", pid=7, **STARTED_AGAIN)
+    age(path, seconds)
+    with pytest.raises(LockedError, match="elsewhere, process 7"):
+        RunLock(tmp_path)
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_holder_elsewhere_without_a_heartbeat_is_taken_over_from(tmp_path: Path) -> None:
+    age(leave_lock(tmp_path, host="elsewhere"), STALE_AFTER + 1)
+    lock = RunLock(tmp_path)
+    assert lock.took_over is not None
+    assert lock.took_over.host == "elsewhere"
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_the_heartbeat_is_shown_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = RunLock(tmp_path)
+    path = tmp_path / FILE_NAME
+    age(path, 100)
+    lock.beat()
+    assert time.time() - path.stat().st_mtime > 50, "one that was just made needs none"
+    monkeypatch.setattr(run_lock, "HEARTBEAT", -1.0)
+    lock.beat()
+    assert time.time() - path.stat().st_mtime < 50
+
+
+def test_a_lock_that_was_taken_over_is_not_released(tmp_path: Path) -> None:
+    """It was frozen for so long that another one took it for dead."""
+    frozen = RunLock(tmp_path)
+    age(change_lock(tmp_path, host="elsewhere"), STALE_AFTER + 1)
+    assert RunLock(tmp_path).took_over is not None
+    theirs = token(tmp_path)
+    frozen.release()
+    assert token(tmp_path) == theirs
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", "3", '{"host": "h"}'])
+def test_an_unreadable_lock_is_left_to_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(run_lock, "HALF_MADE_WAIT", 0.0)
+    path = tmp_path / FILE_NAME
+    path.write_text(content)
+    with pytest.raises(LockedError, match="cannot be read") as caught:
+        RunLock(tmp_path)
+    assert "remove it" in caught.value.hint
+    assert path.read_text() == content
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="absent"):
+        RunLock(tmp_path / "absent")
+
+
+def test_a_full_disk_leaves_no_half_made_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", refuse)
+        patched.setattr(Path, "write_text", refuse)
+        with pytest.raises(OSError, match="No space"):
+            RunLock(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_who_comes_late_gives_a_new_lock_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw the dead run; the other takes over while this one is about to."""
+    leave_lock(tmp_path, **STARTED_AGAIN)
+    quicker: list[str] = []
+
+    def link(source: Path, target: Path) -> None:
+        with monkeypatch.context() as undone:
+            undone.setattr(os, "link", real_link)
+            if not quicker:
+                RunLock(tmp_path)
+                quicker.append(token(tmp_path))
+        real_link(source, target)
+
+    real_link = os.link
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+    assert [token(tmp_path)] == quicker
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_third_one_cannot_slip_in_while_two_take_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, and a third one starts before the new lock is given back."""
+    leave_lock(tmp_path, **STARTED_AGAIN)
+    holders: list[RunLock] = []
+
+    def link(source: Path, target: Path) -> None:
+        with monkeypatch.context() as undone:
+            undone.setattr(os, "link", real_link)
+            if not holders:
+                holders.append(RunLock(tmp_path))
+                real_link(source, target)
+                with pytest.raises(LockedError):
+                    holders.append(RunLock(tmp_path))
+                return
+        real_link(source, target)
+
+    real_link = os.link
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+    assert len(holders) == 1
+
+
+def test_one_who_comes_late_respects_a_lock_in_the_making(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw the dead run; the other has taken it away and is about to write its own lock."""
+    path = leave_lock(tmp_path, **STARTED_AGAIN)
+    in_the_making: list[int] = []
+
+    def link(source: Path, target: Path) -> None:
+        if not in_the_making:
+            path.unlink()
+            path.touch()
+            in_the_making.append(path.stat().st_ino)
+        real_link(source, target)
+
+    real_link = os.link
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(run_lock, "HALF_MADE_WAIT", 0.0)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+    assert [path.stat().st_ino] == in_the_making
+
+
+def race(folders: list[Path], start: Barrier, won: Queue[tuple[str, int]]) -> None:
+    """Try to hold each folder at the same moment as the others do."""
+    for folder in folders:
+        start.wait(60)
+        try:
+            RunLock(folder)
+        except LockedError:
+            continue
+        won.put((folder.name, os.getpid()))
+    start.wait(60)  # who ends is dead, and may be taken over from
+
+
+def test_of_those_who_race_for_a_dead_lock_exactly_one_wins(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(100)]
+    for folder in folders:
+        leave_lock(folder, **STARTED_AGAIN)
+    context = get_context("spawn")
+    start, won = context.Barrier(2), context.Queue()
+    racers = [context.Process(target=race, args=(folders, start, won)) for _ in range(2)]
+    for racer in racers:
+        racer.start()
+    winners = []
+    while any(racer.is_alive() for racer in racers) or not won.empty():
+        if won.empty():
+            time.sleep(0.01)
+        else:
+            winners.append(won.get())
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    assert sorted(name for name, _ in winners) == sorted(folder.name for folder in folders)
