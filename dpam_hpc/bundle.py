@@ -16,7 +16,6 @@ from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.errors import BundleError, StorageError
 
 FORMAT = "1"
-SUFFIX = ".bundle"
 PAGE_BYTES = 16384
 REBUILD = "build it anew: dpam-hpc bundle build"
 

@@ -6,11 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from dpam_hpc.errors import AlignerError, StorageError
 from dpam_hpc.journal import Record
+from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import DONE, StagedTarget, Staging, TargetResult
@@ -29,48 +29,6 @@ TYPICAL_CANDIDATES = 300
 TYPICAL_RESIDUES = 350
 ROWS_KEPT = 10_000
 FAILURE_LINES_KEPT = 100
-
-
-@dataclass
-class Progress:
-    """Where a run stands.
-
-    ``rows`` are the records of the targets worked on, ``failure_lines`` say what failed; of many
-    the first ones.
-    """
-
-    targets: int = 0
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    earlier_failures: int = 0
-    failures: int = 0
-    lost: int = 0
-    pairs: int = 0
-    pairs_waiting: int = 0
-    hits: int = 0
-    workers: int = 0
-    busy: int = 0
-    seconds: float = 0.0
-    free_bytes: int = 0
-    cpu: dict[str, float] = field(default_factory=dict)
-    failure_lines: list[str] = field(default_factory=list)
-    rows: list[Record] = field(default_factory=list)
-    rows_left_out: int = 0
-    busy_fraction: float = 0.0
-
-    @property
-    def finished(self) -> int:
-        """Targets that need nothing more of this run."""
-        return self.done + self.failed + self.skipped
-
-    @property
-    def seconds_left(self) -> float | None:
-        """A guess at the time left, from the targets done so far."""
-        worked = self.done + self.failed
-        if not worked:
-            return None
-        return self.seconds / worked * (self.targets - self.finished)
 
 
 class Dispatcher:
@@ -274,7 +232,6 @@ class Dispatcher:
         progress = self._progress
         progress.seconds = now - self._begun
         progress.busy = self._pool.busy_with(Unit)
-        progress.pairs_waiting = self._window.pairs_left
         progress.free_bytes = self._room.free_bytes
         busy_seconds = self._pool.busy_seconds - self._busy_before
         progress.busy_fraction = busy_seconds / (self._workers * max(progress.seconds, 1e-9))

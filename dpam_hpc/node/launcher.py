@@ -20,7 +20,8 @@ from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, StorageError
 from dpam_hpc.journal import Journal
 from dpam_hpc.node import scratch
-from dpam_hpc.node.dispatch import Dispatcher, Progress
+from dpam_hpc.node.dispatch import Dispatcher
+from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown

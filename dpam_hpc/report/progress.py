@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dpam_hpc.node.dispatch import Progress
+from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.scratch import gb
 
 if TYPE_CHECKING:

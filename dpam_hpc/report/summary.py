@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.journal import Record
-from dpam_hpc.node.dispatch import Progress
+from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.staging import FAILED
 
 if TYPE_CHECKING:
