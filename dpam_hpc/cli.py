@@ -260,9 +260,16 @@ def dali_check(
     print(f"DALI in {programs} gives the known answer to the byte (import {fingerprint[:12]})")
 
 
+class _StandardError(logging.Handler):
+    """Messages on what standard error is at the time: a progress display moves aside for them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of the command ``dpam-hpc``."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[_StandardError()])
     try:
         app()
     except DpamHpcError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from dpam_hpc.node.staging import DONE, StagedTarget, Staging, TargetResult
 from dpam_hpc.node.window import Window
 from dpam_hpc.node.work import Prewarm, Unit
 from dpam_hpc.node.workers import Answer, Pool
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -217,6 +220,11 @@ class Dispatcher:
 
     def _drain(self) -> None:
         """Give what runs the grace; targets finished by then go out, the others are done again."""
+        log.warning(
+            "%s: no new work; what runs has %.0f s, a second interrupt ends it at once",
+            self._shutdown.reason,
+            self._grace,
+        )
         until = time.monotonic() + self._grace
         while not self._shutdown.at_once:
             running = self._pool.busy_with(Unit) and time.monotonic() < until
