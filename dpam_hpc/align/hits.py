@@ -53,7 +53,8 @@ def count(text: bytes) -> int:
             if words[0] != expected.pop() or len(words) != 4:
                 raise ValueError(f"line {number} is no transformation")
         elif pairs:
-            int(words[0]), int(words[1])
+            if len([int(word) for word in words]) != 2:
+                raise ValueError(f"line {number}: a pair has 2 numbers, not {len(words)}")
             pairs -= 1
         else:
             raise ValueError(f"line {number} belongs to no record")

@@ -8,14 +8,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Semaphore, Thread, current_thread
 from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dpam_hpc.errors import ExitCode, LockedError
 from dpam_hpc.node import run_lock
@@ -172,74 +177,72 @@ def test_a_full_disk_leaves_no_half_made_lock(
     assert os.listdir(tmp_path) == []
 
 
-def test_one_who_comes_late_gives_a_new_lock_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both saw the dead run; the other takes over while this one is about to."""
-    leave_lock(tmp_path, **STARTED_AGAIN)
-    quicker: list[str] = []
+class Taker(Thread):
+    """One who wants the lock, and stops before each operation on a file until it may go on."""
 
-    def link(source: Path, target: Path) -> None:
-        with monkeypatch.context() as undone:
-            undone.setattr(os, "link", real_link)
-            if not quicker:
-                RunLock(tmp_path)
-                quicker.append(token(tmp_path))
-        real_link(source, target)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self._folder = folder
+        self._go, self._stopped = Semaphore(0), Semaphore(0)
+        self.outcome = ""
+        self.start()
+        self._stopped.acquire()
 
-    real_link = os.link
-    monkeypatch.setattr(os, "link", link)
-    with pytest.raises(LockedError):
-        RunLock(tmp_path)
-    assert [token(tmp_path)] == quicker
-    assert os.listdir(tmp_path) == [FILE_NAME]
+    def run(self) -> None:
+        """Try to hold the folder."""
+        self.stop()
+        try:
+            RunLock(self._folder)
+            self.outcome = "won"
+        except Exception as error:
+            self.outcome = type(error).__name__
+        self._stopped.release()
 
+    def stop(self) -> None:
+        """Wait for the next turn."""
+        self._stopped.release()
+        self._go.acquire()
 
-def test_a_third_one_cannot_slip_in_while_two_take_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As above, and a third one starts before the new lock is given back."""
-    leave_lock(tmp_path, **STARTED_AGAIN)
-    holders: list[RunLock] = []
-
-    def link(source: Path, target: Path) -> None:
-        with monkeypatch.context() as undone:
-            undone.setattr(os, "link", real_link)
-            if not holders:
-                holders.append(RunLock(tmp_path))
-                real_link(source, target)
-                with pytest.raises(LockedError):
-                    holders.append(RunLock(tmp_path))
-                return
-        real_link(source, target)
-
-    real_link = os.link
-    monkeypatch.setattr(os, "link", link)
-    with pytest.raises(LockedError):
-        RunLock(tmp_path)
-    assert len(holders) == 1
+    def step(self) -> None:
+        """Let it do one operation."""
+        if not self.outcome:
+            self._go.release()
+            assert self._stopped.acquire(timeout=20)
 
 
-def test_one_who_comes_late_respects_a_lock_in_the_making(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both saw the dead run; the other has taken it away and is about to write its own lock."""
-    path = leave_lock(tmp_path, **STARTED_AGAIN)
-    in_the_making: list[int] = []
+def stopping(do: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation on a file that a taker does in its turn alone."""
 
-    def link(source: Path, target: Path) -> None:
-        if not in_the_making:
-            path.unlink()
-            path.touch()
-            in_the_making.append(path.stat().st_ino)
-        real_link(source, target)
+    def in_turn(*arguments: Any, **named: Any) -> Any:
+        taker = current_thread()
+        if isinstance(taker, Taker):
+            taker.stop()
+        return do(*arguments, **named)
 
-    real_link = os.link
-    monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(run_lock, "HALF_MADE_WAIT", 0.0)
-    with pytest.raises(LockedError):
-        RunLock(tmp_path)
-    assert [path.stat().st_ino] == in_the_making
+    return in_turn
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 2), max_size=50))
+def test_of_those_who_take_over_one_wins_whoever_is_interrupted_when(turns: list[int]) -> None:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
+        folder = Path(name)
+        leave_lock(folder, **STARTED_AGAIN)
+        for wait in ("HALF_MADE_WAIT", "TAKEOVER_WAIT"):
+            patched.setattr(run_lock, wait, 0.0, raising=False)
+        for function in ("open", "write", "link", "rename", "replace", "unlink"):
+            patched.setattr(os, function, stopping(getattr(os, function)))
+        patched.setattr(Path, "read_text", stopping(Path.read_text))
+        takers = [Taker(folder) for _ in range(3)]
+        for turn in turns:
+            takers[turn].step()
+        while not all(taker.outcome for taker in takers):
+            for taker in takers:
+                taker.step()
+        patched.undo()
+        outcomes = sorted(taker.outcome for taker in takers)
+        assert outcomes == ["LockedError", "LockedError", "won"]
+        assert os.listdir(folder) == [FILE_NAME]
 
 
 def race(folders: list[Path], start: Barrier, won: Queue[tuple[str, int]]) -> None:

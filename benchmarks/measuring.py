@@ -1,0 +1,285 @@
+"""What the benchmarks share: processes measured from outside, their inputs, the machine, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpam_hpc.align.dali import install
+from dpam_hpc.errors import DpamHpcError
+from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder, chosen_targets
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "sample"
+TICKS = os.sysconf("SC_CLK_TCK")
+LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A process that ended: wall and CPU seconds with all its children, and its ``own`` CPU."""
+
+    stdout: str
+    wall: float
+    user: float
+    system: float
+    own: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds, user and system, of the process and of everything that it waited for."""
+        return self.user + self.system
+
+    def summary(self) -> dict[str, Any]:
+        """What ``dpam-hpc run --json`` printed."""
+        content: dict[str, Any] = json.loads(self.stdout)
+        return content
+
+
+def measure(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    accepted: Collection[int] = (0,),
+) -> Measured:
+    """Run a command to its end; SystemExit with its last words on an exit status not ``accepted``.
+
+    Exact only while the calling process has no other child that ends.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            argv, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        )
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            wall = time.monotonic() - begun
+            own = _own_cpu(process.pid)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if process.returncode not in accepted:
+            raise SystemExit(
+                f"{os.path.basename(argv[0])} {argv[1]} ended with {process.returncode}:\n"
+                + "\n".join(_text(err).splitlines()[-LAST_LINES:])
+            )
+        return Measured(
+            _text(out),
+            wall,
+            after.ru_utime - before.ru_utime,
+            after.ru_stime - before.ru_stime,
+            own,
+        )
+
+
+def _text(file: Any) -> str:
+    file.seek(0)
+    return str(file.read().decode("utf-8", "replace"))
+
+
+def _own_cpu(ended: int) -> float:
+    """CPU seconds, to a hundredth, of a process that ended and was not waited for, children out."""
+    fields = Path(f"/proc/{ended}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def dpam_hpc() -> list[str]:
+    """The command ``dpam-hpc`` of this Python."""
+    command = Path(sysconfig.get_path("scripts")) / "dpam-hpc"
+    return [str(command)] if command.exists() else [sys.executable, "-m", "dpam_hpc"]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """The environment without settings of dpam-hpc, its settings file looked for in ``folder``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DPAM_HPC_")}
+    return {**kept, "XDG_CONFIG_HOME": str(folder), **more}
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    """An empty folder on local disk, removed in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Targets with their candidates, and the data folder with the templates."""
+
+    data: Path
+    candidates: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Inputs:
+        """The inputs named by the arguments of ``add_input_arguments``."""
+        folder: Path = arguments.inputs.absolute()
+        if not (folder / "ECOD70").is_dir():
+            raise SystemExit(f"there is no folder {folder / 'ECOD70'}")
+        named = arguments.targets.split(",") if arguments.targets else []
+        candidates = {}
+        for target in chosen_targets(WorkFolder.at(folder), named):
+            lines = (folder / f"{target}{CANDIDATES_SUFFIX}").read_text().split()
+            candidates[target] = tuple(dict.fromkeys(lines))[: arguments.candidates]
+        return cls(folder, candidates)
+
+    @property
+    def templates(self) -> list[str]:
+        """All candidates, each once."""
+        return sorted({name for names in self.candidates.values() for name in names})
+
+    @property
+    def pairs(self) -> int:
+        """First-round pairs."""
+        return sum(len(names) for names in self.candidates.values())
+
+    def lay_out(self, work: Path, copies: int = 1) -> list[str]:
+        """Make a working folder; further ``copies`` of the targets go by other names."""
+        work.mkdir()
+        targets = []
+        for copy in range(copies):
+            for target, candidates in self.candidates.items():
+                name = f"{target}-{copy}" if copy else target
+                shutil.copyfile(self.data / f"{target}.pdb", work / f"{name}.pdb")
+                text = "".join(f"{candidate}\n" for candidate in candidates)
+                (work / f"{name}{CANDIDATES_SUFFIX}").write_text(text)
+                targets.append(name)
+        return targets
+
+    def copy_templates(self, folder: Path) -> None:
+        """Copy the candidates' PDB files, those that exist."""
+        folder.mkdir(parents=True)
+        for template in self.templates:
+            file = self.data / "ECOD70" / f"{template}.pdb"
+            if file.exists():
+                shutil.copyfile(file, folder / file.name)
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name DALI and the inputs."""
+    home = os.environ.get("DALI_HOME")
+    parser.add_argument(
+        "--dali-home", type=Path, default=home, required=not home, help="default: $DALI_HOME"
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        default=SAMPLE,
+        help="folder with P.pdb, P_hits4Dali and ECOD70/; default: sample/",
+    )
+    parser.add_argument("--targets", help="names, with commas between; default: all")
+    parser.add_argument("--candidates", type=int, metavar="N", help="only the first N of each")
+    parser.add_argument("--workers", type=int, default=2)
+    add_json_argument(parser)
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """The option for the file with the results."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
+
+
+def build_bundle(inputs: Inputs, dali_home: Path, folder: Path, workers: int) -> Measured:
+    """Make ``folder`` with ``templates.bundle`` of the candidates in it; what that took."""
+    inputs.copy_templates(folder / "ECOD70")
+    options = ["--dali-home", str(dali_home), "--workers", str(workers)]
+    argv = [*dpam_hpc(), "bundle", "build", str(folder / "ECOD70"), "-o", str(bundle_in(folder))]
+    return measure([*argv, *options], cwd=folder, environment=environment(folder))
+
+
+def bundle_in(folder: Path) -> Path:
+    """Where ``build_bundle`` puts the bundle."""
+    return folder / "templates.bundle"
+
+
+def without_template_length(hits: bytes) -> bytes:
+    """A hits file with 0 in field 5 of each header, as upstream leaves it."""
+    lines = []
+    for line in hits.splitlines(keepends=True):
+        if line.startswith(b">"):
+            line = b"\t".join([*line.rstrip(b"\n").split(b"\t")[:4], b"0\n"])
+        lines.append(line)
+    return b"".join(lines)
+
+
+def write_json(path: Path | None, dali_home: Path | None, **content: Any) -> None:
+    """Write results, with the machine that they were measured on, if a file is asked for."""
+    if path is not None:
+        document = {"machine": machine(dali_home), **content}
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def machine(dali_home: Path | None) -> dict[str, Any]:
+    """What the numbers depend on."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "dali_import": _fingerprint(dali_home),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    """The commit of this checkout, with a + where tracked files differ from it."""
+    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True).stdout
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.decode().strip() + ("+" if changes else "")
+
+
+def _fingerprint(dali_home: Path | None) -> str:
+    if dali_home is None:
+        return ""
+    try:
+        return install.import_fingerprint(install.find(str(dali_home)))
+    except DpamHpcError as error:
+        raise SystemExit(str(error)) from None
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, its first column to the left and all others to the right."""
+    texts = [[_shown(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[at]) for row in texts) for at in range(len(header))]
+    for row in texts:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join(cells).rstrip())
+    print()
+
+
+def _shown(cell: object) -> str:
+    return f"{cell:.2f}" if isinstance(cell, float) else str(cell)

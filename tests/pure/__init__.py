@@ -1,0 +1,1 @@
+"""Tests without DALI and without a run: texts in, texts out."""
