@@ -53,6 +53,12 @@ class StorageError(DpamHpcError):
     exit_code = ExitCode.STORAGE
 
 
+class InterruptedRun(DpamHpcError):
+    """A signal ended the work before there was a result."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class BundleError(DpamHpcError):
     """A template bundle that is damaged or was made from something else."""
 

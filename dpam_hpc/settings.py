@@ -34,7 +34,8 @@ OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 EXCLUDED_BY = {
     "target": "targets", "targets": "target", "redo": "retry_failed", "retry_failed": "redo",
 }  # fmt: skip
-"""A setting is not taken where a stronger source has the one that excludes it."""
+"""A setting is not taken where a stronger source has the one that excludes it, unless it is OFF."""
+OFF: tuple[Any, ...] = (False, "", "0", "false", "no", "off", [])
 
 
 def available_cpus(environment: Mapping[str, str] = os.environ) -> int:
@@ -144,7 +145,8 @@ def resolve(
     for source, layer in layers:
         stronger = set(merged)
         for name, value in layer.items():
-            if name in merged or EXCLUDED_BY.get(name) in stronger:
+            excluded = EXCLUDED_BY.get(name, "")
+            if name in merged or (excluded in stronger and merged[excluded] not in OFF):
                 continue
             merged[name] = value
             sources[name] = f"{source} {_spelled(name, source, environment)}".strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from dpam_hpc import bundle, settings
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.bundle import BundledTemplate, BundleInfo
-from dpam_hpc.errors import AlignerError, ConfigError
+from dpam_hpc.errors import ConfigError, InterruptedRun, StorageError
 from dpam_hpc.node import scratch, template_store
 from dpam_hpc.node.launcher import BYTES_A_WORKER, aligner_options
 from dpam_hpc.node.shutdown import Shutdown
@@ -84,32 +85,33 @@ def _import(
     workers: int,
     shutdown: Shutdown,
 ) -> Iterator[BundledTemplate]:
-    """Imported templates in the order of ``templates``."""
-    waiting = [
-        Prewarm(place, tuple(templates[at : at + AT_ONCE]))
-        for at in range(0, len(templates), AT_ONCE)
-    ]
-    order = list(waiting)
-    waiting.reverse()
-    finished: set[tuple[str, ...]] = set()
-    at = 0
-    while at < len(order):
-        if shutdown.reason:
-            raise AlignerError(f"interrupted by {shutdown.reason}", "no bundle was written")
-        while waiting and pool.busy_with(Prewarm) < workers:
-            pool.give(waiting.pop())
-        for answer in pool.wait(WAIT):
-            if answer.done is None:
-                log.warning("a worker died while it imported: %s", answer.died)
-            elif answer.done.scratch_problem:
-                log.warning("scratch: %s", answer.done.scratch_problem)
-            assert isinstance(answer.unit, Prewarm)
-            finished.add(answer.unit.templates)
-        shutdown.drain_wakeups()
-        while at < len(order) and order[at].templates in finished:
-            for template in order[at].templates:
-                yield from _bundled(place.cache, pdb_folder, template)
-            at += 1
+    """Imported templates in the order of ``templates``; StorageError where scratch fails.
+
+    Templates of a worker that died are tried alone, and left out if they do it again.
+    """
+    units = [tuple(templates[at : at + AT_ONCE]) for at in range(0, len(templates), AT_ONCE)]
+    waiting = deque(units)
+    finished: set[str] = set()
+    for unit in units:
+        while not finished.issuperset(unit):
+            if shutdown.reason:
+                raise InterruptedRun(f"interrupted by {shutdown.reason}", "no bundle was written")
+            while waiting and pool.busy_with(Prewarm) < workers:
+                pool.give(Prewarm(place, waiting.popleft()))
+            for answer in pool.wait(WAIT):
+                done = answer.unit.templates
+                if answer.done is None and len(done) > 1:
+                    waiting.extendleft((template,) for template in done)
+                    continue
+                if answer.done is not None and answer.done.scratch_problem:
+                    raise StorageError(
+                        f"scratch {place.root}: {answer.done.scratch_problem}",
+                        "make room, or name another with --scratch-dir; no bundle was written",
+                    )
+                finished.update(done)
+            shutdown.drain_wakeups()
+        for template in unit:
+            yield from _bundled(place.cache, pdb_folder, template)
 
 
 def _bundled(cache: Path, pdb_folder: Path, template: str) -> Iterator[BundledTemplate]:

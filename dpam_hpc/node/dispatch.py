@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from dpam_hpc.errors import AlignerError, StorageError
@@ -133,14 +134,15 @@ class Dispatcher:
             unit = Unit(self._room.place, job.target.id, templates)
             try:
                 self._room.put_query(job.target.id, job.target.pdb)
+                self._pool.give(unit)
             except OSError as error:
                 self._room.report(str(error))
                 self._window.give_back(unit)
                 break
-            self._pool.give(unit)
         if self._to_prewarm and not self._pool.busy_with(Prewarm):
             now = [self._to_prewarm.popleft() for _ in range(PREWARM_AT_ONCE) if self._to_prewarm]
-            self._pool.give(Prewarm(self._room.place, tuple(now)))
+            with suppress(OSError):  # it only helps
+                self._pool.give(Prewarm(self._room.place, tuple(now)))
 
     def _wait(self) -> None:
         """Wait for something to happen and take in all that did."""

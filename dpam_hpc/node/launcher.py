@@ -97,6 +97,7 @@ class IterativeDali:
         run_folder.mkdir(exist_ok=True)
         self._lock = RunLock(run_folder)
         stack.callback(self._lock.release)
+        self._lock.keep_alive()
         if self._lock.took_over:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
@@ -139,7 +140,10 @@ class IterativeDali:
 
     def run(self, targets: Iterable[str]) -> Progress:
         """Align ``targets``; those that are done already are verified and skipped."""
-        chosen = target.chosen_targets(self.folder, list(targets))
+        named = list(targets)
+        if not named:
+            return Progress()
+        chosen = target.chosen_targets(self.folder, named)
         if len(chosen) >= LISTING_FROM or not self._settings.target:
             self._staging.list_outputs()
         dispatcher = Dispatcher(
@@ -150,16 +154,12 @@ class IterativeDali:
             self._shutdown,
             prewarm=self._room.place.bundle is None,
             grace=self._settings.grace,
-            on_tick=self._tick,
+            on_tick=self._on_tick,
         )
         try:
             return dispatcher.run(chosen, self._settings.redo)
         finally:
             self._staging.finish()
-
-    def _tick(self, progress: Progress) -> None:
-        self._lock.beat()
-        self._on_tick(progress)
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:
         """BundleError if the bundle is another build's, or made from other PDB files.
@@ -201,7 +201,10 @@ def _staged_bundle(bundle: Path | None, folder: Path) -> Path | None:
     try:
         return Path(shutil.copyfile(bundle, folder / "templates.bundle"))
     except OSError as error:
-        raise BundleError(f"{bundle} cannot be read: {error.strerror}", "is it there?") from None
+        raise BundleError(
+            f"{bundle} cannot be copied to scratch: {error.strerror}",
+            "is it there, and is there room in scratch?",
+        ) from None
 
 
 def _size(path: Path) -> int:

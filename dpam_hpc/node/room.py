@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from dpam_hpc.errors import StorageError
+from dpam_hpc.errors import DpamHpcError, StorageError
 from dpam_hpc.node import template_store
 from dpam_hpc.node.scratch import Scratch, free_bytes, gb
 from dpam_hpc.node.work import Place
@@ -48,6 +49,9 @@ class Room:
             raise StorageError(
                 f"scratch in {folder} cannot be filled: {error}", "name another with --scratch-dir"
             ) from None
+        except DpamHpcError:
+            scratch.remove()
+            raise
 
     def put_query(self, target: str, pdb: bytes) -> None:
         """Stage a query for the workers, if it is not there; OSError where there is no room."""
@@ -59,8 +63,9 @@ class Room:
 
     def forget_query(self, target: str) -> None:
         """Remove what was staged for a target."""
-        self.place.query(target).unlink(missing_ok=True)
-        template_store.forget_query(self.place.cache, target)
+        with suppress(OSError):  # what is wrong with scratch the next unit will tell
+            self.place.query(target).unlink(missing_ok=True)
+            template_store.forget_query(self.place.cache, target)
 
     def went_well(self) -> None:
         """A worker could use scratch: earlier troubles have passed."""

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -35,6 +36,7 @@ class Holder:
     started: float
     boot: str
     token: str
+    pid_namespace: int = 0
 
 
 class RunLock:
@@ -48,9 +50,11 @@ class RunLock:
             psutil.Process().create_time(),
             _boot_id(),
             secrets.token_hex(8),
+            _pid_namespace(),
         )
         self.took_over: Holder | None = None
         self._last_beat = time.monotonic()
+        self._released = threading.Event()
         holder = None
         for _ in range(TAKEOVER_TRIES):
             if self._create():
@@ -108,7 +112,10 @@ class RunLock:
         return Holder(**json.loads(path.read_text()))
 
     def _is_alive(self, holder: Holder) -> bool:
-        if holder.host != self._me.host:
+        elsewhere = holder.host != self._me.host or holder.pid_namespace != self._me.pid_namespace
+        if elsewhere and holder.boot != self._me.boot and holder.host == self._me.host:
+            return False
+        if elsewhere:  # another machine, or a container in which our process numbers mean nothing
             return self._seconds_without_heartbeat() < STALE_AFTER
         if holder.boot != self._me.boot:
             return False
@@ -162,14 +169,32 @@ class RunLock:
         """Show that this run is alive; cheap to call often."""
         if time.monotonic() - self._last_beat > HEARTBEAT:
             self._last_beat = time.monotonic()
-            with suppress(OSError):
-                os.utime(self._path)
+            with suppress(OSError, ValueError, TypeError):
+                if self._read(self._path).token == self._me.token:
+                    os.utime(self._path)
+
+    def keep_alive(self) -> None:
+        """Beat from now on, from a thread, whatever else this process is waiting for."""
+
+        def beat() -> None:
+            while not self._released.wait(HEARTBEAT):
+                self.beat()
+
+        threading.Thread(target=beat, name="heartbeat", daemon=True).start()
 
     def release(self) -> None:
         """Give the folder back, if it is still ours."""
+        self._released.set()
         with suppress(OSError, ValueError, TypeError):
             if self._read(self._path).token == self._me.token:
                 self._path.unlink()
+
+
+def _pid_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 def _boot_id() -> str:

@@ -7,6 +7,7 @@ flushed, checked, renamed; then the marker; then the journal record.
 from __future__ import annotations
 
 import hashlib
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,12 @@ from dpam_hpc import dpam_state
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
+from dpam_hpc.errors import StorageError
 from dpam_hpc.journal import Journal, Record
 from dpam_hpc.node.shared_fs import SharedFolder, persistently
 from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
+
+log = logging.getLogger(__name__)
 
 DONE, FAILED, REDO = "done", "failed", "redo"
 DONE_TEXT = b"done\n"
@@ -164,7 +168,8 @@ class Staging:
             found = hits.count(content) if content is not None else None
         except ValueError:
             found = None
-        if content is None or found is None:
+        # Upstream leaves no hits and a marker where it failed too: that is done again.
+        if content is None or not found:
             return None
         failures = self._count_failures(target)
         if failures and self._again == "failed":
@@ -215,6 +220,7 @@ class Staging:
         }
         if result.problem:
             self._output.remove(self._names.done(target))
+            self._output.remove(self._names.hits(target))
             record: Record = {"target": target, "state": FAILED, "reason": result.problem, **facts}
         else:
             by_template = {r.template: r for r in result.results}
@@ -239,7 +245,11 @@ class Staging:
     def _note_for_dpam(self, record: Record, anew: bool) -> None:
         """Note a finished target; later steps of one that was aligned ``anew`` read old hits."""
         if self._dpam_state and record["state"] == DONE:
-            dpam_state.mark_target(self._root, record["target"], anew)
+            try:
+                dpam_state.mark_target(self._root, record["target"], anew)
+            except (OSError, StorageError) as error:
+                log.warning("dpam is not told of %s: %s", record["target"], error)
+                return
             self._noted[anew].append(record["target"])
 
     def finish(self) -> None:

@@ -22,6 +22,10 @@ LOCKS = 256
 PREPARED, REFUSED = b"+", b"!"
 
 
+class Unreadable(Unusable):
+    """A file that cannot be read now; it is not remembered, since it may be read later."""
+
+
 class TemplateStore:
     """What a worker sees of the node's prepared structures.
 
@@ -63,7 +67,7 @@ class TemplateStore:
         except FileNotFoundError:
             raise Unusable(f"missing: there is no {path}") from None
         except OSError as error:
-            raise Unusable(f"unreadable: {path}: {error.strerror}") from None
+            raise Unreadable(f"unreadable: {path}: {error.strerror}") from None
         structure.check(pdb)
         return pdb
 
@@ -88,6 +92,8 @@ class TemplateStore:
     def _make(self, name: str, read: Callable[[], bytes]) -> bytes:
         try:
             content = PREPARED + self._prepare(read())
+        except Unreadable:
+            raise
         except Unusable as error:
             content = REFUSED + str(error).encode()
         temporary = self._cache / f".{name}.{os.getpid()}"
