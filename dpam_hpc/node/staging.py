@@ -1,7 +1,8 @@
 """Stage-in of a target's inputs and stage-out of its hits: all that touches the shared folder.
 
-About ten operations a target. A hits file is written whole or not at all: beside the target file,
-flushed, checked, renamed; then the marker; then the journal record.
+Eleven opens, reads, writes, renames and the like a target, and what a file system adds in look-ups
+and closes (``benchmarks/shared_ops.py`` counts). A hits file is written whole or not at all: beside
+the target file, flushed, checked, renamed; then the marker; then the journal record.
 """
 
 from __future__ import annotations
