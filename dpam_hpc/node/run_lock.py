@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from dpam_hpc.errors import LockedError
 
 FILE_NAME = "run.lock"
@@ -33,7 +31,7 @@ class Holder:
 
     host: str
     pid: int
-    started: float
+    started: int
     boot: str
     token: str
     pid_namespace: int = 0
@@ -47,7 +45,7 @@ class RunLock:
         self._me = Holder(
             socket.gethostname(),
             os.getpid(),
-            psutil.Process().create_time(),
+            started_at(os.getpid()),
             _boot_id(),
             secrets.token_hex(8),
             _pid_namespace(),
@@ -119,11 +117,7 @@ class RunLock:
             return self._seconds_without_heartbeat() < STALE_AFTER
         if holder.boot != self._me.boot:
             return False
-        with suppress(psutil.Error):
-            process = psutil.Process(holder.pid)
-            same: bool = abs(process.create_time() - holder.started) < 1.0
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        return False
+        return started_at(holder.pid) == holder.started
 
     def _seconds_without_heartbeat(self) -> float:
         """By the file server's clock, which need not be this machine's."""
@@ -188,6 +182,15 @@ class RunLock:
         with suppress(OSError, ValueError, TypeError):
             if self._read(self._path).token == self._me.token:
                 self._path.unlink()
+
+
+def started_at(pid: int) -> int:
+    """When a process began, in ticks since the machine did (no clock is set); 0 if it ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] == "Z" else int(fields[19])
 
 
 def _pid_namespace() -> int:

@@ -26,7 +26,7 @@ from dpam_hpc.errors import ExitCode, LockedError
 from dpam_hpc.node import run_lock
 from dpam_hpc.node.run_lock import FILE_NAME, STALE_AFTER, RunLock
 
-STARTED_AGAIN = {"started": 1.0}
+STARTED_AGAIN = {"started": 1}
 
 
 def leave_lock(folder: Path, **changed: Any) -> Path:
@@ -89,11 +89,15 @@ def test_a_dead_process_is_taken_over_from(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ended_but_was_not_waited_for_is_dead(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+    read = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(read, stdin=subprocess.PIPE) as ended:
+        started = run_lock.started_at(ended.pid)
+        assert ended.stdin is not None
+        ended.stdin.close()
         process = psutil.Process(ended.pid)
         while process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        leave_lock(tmp_path, pid=ended.pid, started=process.create_time())
+        leave_lock(tmp_path, pid=ended.pid, started=started)
         assert RunLock(tmp_path).took_over is not None
 
 
