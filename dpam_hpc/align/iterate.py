@@ -62,9 +62,9 @@ def align_templates(
             if alignment is None or len(alignment.equivalences) < MIN_ALIGNED:
                 continue
             residues = query.structure.residues
-            if max(q for q, _ in alignment.equivalences) > len(residues):
+            if not all(1 <= q <= len(residues) for q, _ in alignment.equivalences):
                 result.failure = (
-                    f"the aligner counts more query residues than the {len(residues)} of the file"
+                    f"the aligner names query residues beyond the {len(residues)} of the file"
                 )
                 continue
             result.records.append(

@@ -68,7 +68,7 @@ def check_query(pdb: bytes) -> Structure:
     chains = sorted({line[21:22].decode("latin-1") for _, line in structure.lines})
     if len(chains) > 1:
         raise Unusable(f"the query has {len(chains)} chains ({', '.join(chains)}), not one")
-    if sum(line.startswith(b"MODEL ") for line in pdb.splitlines()) > 1:
+    if b"\nATOM" in pdb.partition(b"\nENDMDL")[2]:
         raise Unusable("the query has several models, not one")
     if any(line[26:27].strip() for _, line in structure.lines):
         raise Unusable("the query has insertion codes: its residue numbers name no single residue")

@@ -74,8 +74,11 @@ class Worker:
     def _cpu_since(self) -> dict[str, float]:
         """CPU seconds since the last call by step, this process's own among them."""
         own = resource.getrusage(resource.RUSAGE_SELF)
+        programs = resource.getrusage(resource.RUSAGE_CHILDREN)
         now = self._aligner.cpu_seconds() if self._aligner else {}
-        now[PYTHON] = now.get(PYTHON, 0.0) + own.ru_utime + own.ru_stime
+        # What an aligner computes in this process is its own, not Python's.
+        inside = max(0.0, sum(now.values()) - programs.ru_utime - programs.ru_stime)
+        now[PYTHON] = own.ru_utime + own.ru_stime - inside
         since = {step: seconds - self._cpu_before.get(step, 0.0) for step, seconds in now.items()}
         self._cpu_before = now
         return since

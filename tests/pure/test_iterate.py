@@ -263,7 +263,7 @@ def test_a_program_that_fails_on_a_rest_fails_the_wave() -> None:
 
 def test_an_index_beyond_the_residues_is_a_named_failure() -> None:
     found = align(ScriptedAligner(), residues(range(1, 51)), A=BEYOND, B=template(range(1, 31)))
-    assert found["A"].failure == ("the aligner counts more query residues than the 50 of the file")
+    assert found["A"].failure == ("the aligner names query residues beyond the 50 of the file")
     assert not found["A"].records
     assert not found["B"].failure
     assert len(found["B"].records) == 1
