@@ -191,11 +191,14 @@ def bundle_build(
     resolved = settings.resolve(
         {"aligner": aligner, "dali_home": dali_home, "scratch_dir": scratch_dir}
     ).settings
-    info = build(ecod70_dir, output, workers or resolved.cpus, resolved)
+    info, left_out = build(ecod70_dir, output, workers or resolved.cpus, resolved)
     print(
         f"{output}: {info.templates} templates, {info.unusable} of them cannot be aligned,"
         f" {info.bytes / 1e6:.1f} MB"
     )
+    if left_out:
+        print(f"{left_out} templates were left out: their import crashed", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILURES)
 
 
 @bundle_app.command("info")

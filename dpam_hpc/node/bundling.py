@@ -31,10 +31,10 @@ def build(
     workers: int,
     run_settings: settings.RunSettings,
     on_import: Callable[[int, int], None] = lambda done, total: None,
-) -> BundleInfo:
+) -> tuple[BundleInfo, int]:
     """Import every ``ID.pdb`` of a folder and write the bundle ``output``, whole or not at all.
 
-    ``on_import`` is told how many templates of how many are imported.
+    Also how many templates were left out since their import crashed. ``on_import`` is told how many templates of how many are imported.
     """
     templates = _templates(pdb_folder)
     definition = aligners.find(run_settings.aligner)
@@ -62,7 +62,8 @@ def build(
         stack.callback(pool.end)
         imported = _import(templates, pdb_folder, place, pool, workers, shutdown)
         counted = _counted(imported, len(templates), on_import)
-        return bundle.write(output, aligner.name, fingerprint, counted)
+        info = bundle.write(output, aligner.name, fingerprint, counted)
+        return info, len(templates) - info.templates
 
 
 def _templates(pdb_folder: Path) -> list[str]:
