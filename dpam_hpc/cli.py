@@ -187,11 +187,12 @@ def bundle_build(
     """Import every template of ECOD70_DIR once and write them into one file."""
     from dpam_hpc import settings
     from dpam_hpc.node.bundling import build
+    from dpam_hpc.report.progress import CountDisplay
 
     resolved = settings.resolve(
         {"aligner": aligner, "dali_home": dali_home, "scratch_dir": scratch_dir}
     ).settings
-    info, left_out = build(ecod70_dir, output, workers or resolved.cpus, resolved)
+    info, left_out = build(ecod70_dir, output, workers or resolved.cpus, resolved, CountDisplay())
     print(
         f"{output}: {info.templates} templates, {info.unusable} of them cannot be aligned,"
         f" {info.bytes / 1e6:.1f} MB"

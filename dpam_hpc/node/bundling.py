@@ -34,7 +34,8 @@ def build(
 ) -> tuple[BundleInfo, int]:
     """Import every ``ID.pdb`` of a folder and write the bundle ``output``, whole or not at all.
 
-    Also how many templates were left out since their import crashed. ``on_import`` is told how many templates of how many are imported.
+    Also how many templates were left out since their import crashed. ``on_import`` is told how
+    many templates of how many are imported.
     """
     templates = _templates(pdb_folder)
     definition = aligners.find(run_settings.aligner)

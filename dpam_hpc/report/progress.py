@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 LINE_EVERY = 30.0
+TERMINAL_EVERY = 0.5
 
 
 class ProgressDisplay:
@@ -50,6 +51,22 @@ class ProgressDisplay:
         """Leave the terminal as it was."""
         if self._live is not None:
             self._live.stop()
+
+
+class CountDisplay:
+    """Call it with how many of how many are done: one line on a terminal, now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show the count, not too often."""
+        now = time.monotonic()
+        if now - self._last >= (TERMINAL_EVERY if self._terminal else LINE_EVERY):
+            self._last = now
+            end = "\r" if self._terminal else "\n"
+            print(f"{done}/{total} templates", file=sys.stderr, flush=True, end=end)
 
 
 def line(progress: Progress) -> str:
