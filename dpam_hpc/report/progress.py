@@ -54,7 +54,7 @@ class ProgressDisplay:
 
 
 class CountDisplay:
-    """Call it with how many of how many are done: one line on a terminal, now and then elsewhere."""
+    """Call it with how many of how many are done: it shows them now and then."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
