@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,25 +48,23 @@ class WorkerHandle:
             )
         self.socket = ours
         self.unit: Unit | Prewarm | None = None
-        self._since = 0.0
         with suppress(OSError):  # one that is dead already says so at its first unit
             messages.send(ours, setup)
 
     def give(self, unit: Unit | Prewarm) -> None:
         """Hand over a unit."""
         self.unit = unit
-        self._since = time.monotonic()
         with suppress(OSError):  # its end of the socket is closed, which ``take`` will see
             messages.send(self.socket, unit)
 
-    def take(self) -> tuple[Done, float]:
-        """The answer to the unit, which must be there, and the seconds it took; or WorkerDied."""
+    def take(self) -> Done:
+        """The answer to the unit, which must be there; or WorkerDied."""
         try:
             done: Done = messages.receive(self.socket)
         except (EOFError, OSError):
             raise WorkerDied(self._how_it_ended()) from None
         self.unit = None
-        return done, time.monotonic() - self._since
+        return done
 
     def end(self) -> None:
         """End the worker and every program that it started."""
@@ -123,7 +120,7 @@ class Pool:
             worker: WorkerHandle = key.data
             unit = worker.unit
             try:
-                done, seconds = worker.take()
+                done = worker.take()
             except WorkerDied as death:
                 self._lose(worker)
                 if unit is not None:
@@ -131,7 +128,7 @@ class Pool:
                 continue
             assert unit is not None
             if isinstance(unit, Unit):
-                self.busy_seconds += seconds
+                self.busy_seconds += done.seconds
             answers.append(Answer(unit, done))
         return answers
 
