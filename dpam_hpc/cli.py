@@ -156,7 +156,8 @@ def _run(run_settings: Any, json: bool) -> int:
 def _same_command() -> str:
     import shlex
 
-    return shlex.join(["dpam-hpc", *sys.argv[1:]])
+    # What --redo has begun is in the journal: with it everything would begin anew.
+    return shlex.join(["dpam-hpc", *(word for word in sys.argv[1:] if word != "--redo")])
 
 
 def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:

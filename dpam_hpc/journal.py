@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -34,11 +34,16 @@ class Journal:
         It is handed to the file system, not waited for: a record that a crash loses is found again
         from the target's marker and hits, which are on the disk before it.
         """
-        with self._lock:
-            self._write(record)
+        self.append_all([record])
 
-    def _write(self, record: Record) -> None:
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    def append_all(self, records: Iterable[Record]) -> None:
+        """Add many records at once."""
+        with self._lock:
+            self._write(*records)
+
+    def _write(self, *records: Record) -> None:
+        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+        line = "".join(lines).encode()
         written = os.write(self._file, line)
         if written != len(line):  # a full disk took part of it: leave no torn line behind
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)

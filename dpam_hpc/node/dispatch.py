@@ -69,14 +69,14 @@ class Dispatcher:
         self._busy_before = pool.busy_seconds
         self._progress = Progress(workers=workers)
 
-    def run(self, targets: Sequence[str], again: bool) -> Progress:
-        """Process ``targets``; ``again``: their earlier outcomes no longer count."""
+    def run(self, targets: Sequence[str]) -> Progress:
+        """Process ``targets``."""
         self._progress.targets = len(targets)
         self._threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="staging")
         unread = deque(targets)
         try:
             while not self._shutdown.reason:
-                self._stage_in(unread, again)
+                self._stage_in(unread)
                 self._hand_out(len(unread) + len(self._coming_in))
                 if not (unread or self._coming_in or len(self._window) or self._going_out):
                     break
@@ -90,19 +90,14 @@ class Dispatcher:
 
     # -- targets in -------------------------------------------------------------------------------
 
-    def _stage_in(self, unread: deque[str], again: bool) -> None:
+    def _stage_in(self, unread: deque[str]) -> None:
         """Take in what was read, and keep more coming."""
         for future in [future for future in self._coming_in if future.done()]:
             self._coming_in.remove(future)
             self._take_in(future.result())
         ahead = 2 * self._workers + STAGING_THREADS
         while unread and len(self._window) + len(self._coming_in) + len(self._going_out) < ahead:
-            self._coming_in.add(self._in_background(self._read, unread.popleft(), again))
-
-    def _read(self, target: str, again: bool) -> StagedTarget:
-        if again:
-            self._staging.begin_again(target)
-        return self._staging.stage_in(target)
+            self._coming_in.add(self._in_background(self._staging.stage_in, unread.popleft()))
 
     def _take_in(self, target: StagedTarget) -> None:
         if target.finished is not None:

@@ -157,7 +157,14 @@ class IterativeDali:
             on_tick=self._on_tick,
         )
         try:
-            return dispatcher.run(chosen, self._settings.redo)
+            if self._settings.redo:
+                self._staging.begin_again(chosen)
+            return dispatcher.run(chosen)
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder.root}: {error}",
+                "set it right, then start again: what is done is kept",
+            ) from None
         finally:
             self._staging.finish()
 

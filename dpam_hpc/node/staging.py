@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,11 @@ class Staging:
         self._names = names
         self._journal = journal
         self._again = again
-        self._records = {str(record["target"]): record for record in journal.records}
+        self._records = {
+            str(record["target"]): record
+            for record in journal.records
+            if record.get("step") == names.step  # another aligner's outcome is another matter
+        }
         self._listed: set[str] | None = None
 
     def close(self) -> None:
@@ -198,9 +203,11 @@ class Staging:
         except OSError:
             return None
 
-    def begin_again(self, target: str) -> None:
-        """Note that a target's earlier outcome no longer counts, whatever happens next."""
-        self._journal.append({"target": target, "state": REDO})
+    def begin_again(self, targets: Iterable[str]) -> None:
+        """Note that the targets' earlier outcomes no longer count, whatever happens next."""
+        self._journal.append_all(
+            {"target": target, "state": REDO, "step": self._names.step} for target in targets
+        )
 
     def stage_out(self, result: TargetResult) -> Record:
         """Write a target's outputs; its record, which is in the journal by then."""
@@ -211,6 +218,7 @@ class Staging:
         elif self._may_exist(self._names.failures(target)):
             self._output.remove(self._names.failures(target))
         facts: Record = {
+            "step": self._names.step,
             "residues": result.residues,
             "candidates": result.candidates,
             "hits": sum(len(r.records) for r in result.results),

@@ -439,7 +439,7 @@ def test_a_redo_does_everything_again_even_if_it_is_interrupted(work: Work) -> N
     work.write()
     with work.run("all") as staging:
         assert staging.stage_in("P1").finished is None
-        staging.begin_again("P1")
+        staging.begin_again(["P1"])
     assert not work.is_finished()
     assert not work.is_finished("failed")
     work.write()
