@@ -204,7 +204,10 @@ def _check_length(path: Path) -> None:
             header = file.read(100)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}", REBUILD) from None
+        raise BundleError(
+            f"{path} cannot be read: {error.strerror}",
+            "is the path right? dpam-hpc bundle build makes one",
+        ) from None
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         raise BundleError(f"{path} is no template bundle", REBUILD)
     page_bytes, pages = struct.unpack(">H", header[16:18])[0], struct.unpack(">I", header[28:32])[0]
