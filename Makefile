@@ -34,7 +34,7 @@ bench: setup
 lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.10 \
-	    --extra tmalign --group dev pyproject.toml -o requirements/dev.txt
+	    --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf .venv demo

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dpam_hpc.align import hits, structure
-from dpam_hpc.align.aligner import Aligner, Alignment, Pair, ProgramFailed, TooShort, Unusable
+from dpam_hpc.align.aligner import Aligner, Alignment, Pair, TooShort, Unusable
 
 MIN_ALIGNED = 20
 MIN_RESIDUES_LEFT = 20
@@ -120,6 +120,3 @@ def _outside(segments: list[tuple[int, int]], residues: Sequence[int]) -> tuple[
     """The residue numbers that lie in no segment."""
     removed = {residue for first, last in segments for residue in range(first, last + 1)}
     return tuple(residue for residue in residues if residue not in removed)
-
-
-__all__ = ["ProgramFailed", "TemplateResult", "align_templates"]

@@ -42,7 +42,7 @@ LETTERS = {
     b"PRO": "P", b"SER": "S", b"THR": "T", b"TRP": "W", b"TYR": "Y", b"VAL": "V",
 }  # fmt: skip
 RECORD = struct.Struct("<i3d")
-HOW_TO_GET = "pip install 'dpam-hpc[tmalign]', into the environment that dpam-hpc runs in"
+HOW_TO_GET = "pip install tmtools, into the environment that dpam-hpc runs in"
 PROOF_SECONDS = 300.0
 
 Point = tuple[float, float, float]

@@ -110,14 +110,13 @@ class RunLock:
         return Holder(**json.loads(path.read_text()))
 
     def _is_alive(self, holder: Holder) -> bool:
-        elsewhere = holder.host != self._me.host or holder.pid_namespace != self._me.pid_namespace
-        if elsewhere and holder.boot != self._me.boot and holder.host == self._me.host:
-            return False
-        if elsewhere:  # another machine, or a container in which our process numbers mean nothing
-            return self._seconds_without_heartbeat() < STALE_AFTER
-        if holder.boot != self._me.boot:
-            return False
-        return started_at(holder.pid) == holder.started
+        if holder.host == self._me.host:
+            if holder.boot != self._me.boot:
+                return False
+            if holder.pid_namespace == self._me.pid_namespace:
+                return started_at(holder.pid) == holder.started
+        # Another machine, or a container whose process numbers mean nothing here.
+        return self._seconds_without_heartbeat() < STALE_AFTER
 
     def _seconds_without_heartbeat(self) -> float:
         """By the file server's clock, which need not be this machine's."""
