@@ -18,6 +18,7 @@ import time
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Aligner, ProgramFailed, Unusable
 from dpam_hpc.align.iterate import TemplateResult, align_templates
+from dpam_hpc.errors import AlignerError
 from dpam_hpc.node import messages
 from dpam_hpc.node.template_store import TemplateStore
 from dpam_hpc.node.work import Done, Place, Prewarm, Setup, Unit
@@ -51,7 +52,8 @@ class Worker:
             done.query_failure = str(error)
         except ProgramFailed as error:
             done.query_failure = f"its import failed twice: {error}"
-        except OSError as error:  # scratch is full or gone: nothing is wrong with the unit
+        except (OSError, AlignerError) as error:
+            # Scratch is full or gone, the programs' copies with it: nothing is wrong with the unit.
             done.scratch_problem = str(error)
         done.seconds = time.monotonic() - start
         done.cpu = self._cpu_since()

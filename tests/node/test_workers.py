@@ -15,8 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.node.work import Place, Prewarm, Setup, Unit
+from dpam_hpc.node.worker import Worker
 from dpam_hpc.node.workers import Answer, Pool, WorkerHandle
 
 from .fake_aligner import DEFINITION, FakeAligner, structure
@@ -282,3 +284,9 @@ def test_a_launcher_that_is_killed_takes_an_idle_worker_with_it(node: Node) -> N
         (worker,) = workers_of(process.pid)
         process.kill()
         wait_until(lambda: is_gone(worker.pid), 2)
+
+
+def test_programs_that_went_with_their_scratch_are_no_fault_of_the_unit(tmp_path: Path) -> None:
+    place = Place(tmp_path / "gone", {"dali_home": str(tmp_path / "gone" / "dali")})
+    done = Worker(Setup(0, aligners.find("dali"), tmp_path)).do(Unit(place, "P", ("t",)))
+    assert "no DALI" in done.scratch_problem and not done.query_failure

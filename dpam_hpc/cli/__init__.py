@@ -1,0 +1,59 @@
+"""The command line: verbs that parse, call and print; one handler turns errors into exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from dpam_hpc import __version__
+from dpam_hpc.cli import bundle, dali
+from dpam_hpc.cli.run import run
+from dpam_hpc.errors import DpamHpcError
+
+app = typer.Typer(
+    name="dpam-hpc",
+    help="Exact iterative DALI for domain parsing, on one machine and on clusters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(dali.app, name="dali")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dpam-hpc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+class _StandardError(logging.Handler):
+    """Messages on what standard error is at the time: a progress display moves aside for them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of the command ``dpam-hpc``."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[_StandardError()])
+    try:
+        app()
+    except DpamHpcError as error:
+        print(f"dpam-hpc: {error.what}", file=sys.stderr)
+        if error.hint:
+            print(f"  -> {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)

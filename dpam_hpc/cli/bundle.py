@@ -1,0 +1,85 @@
+"""The verbs of ``bundle``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.errors import ExitCode
+
+app = typer.Typer(
+    help="Template bundles: all templates imported, in one file.", no_args_is_help=True
+)
+
+
+@app.command("build")
+def bundle_build(
+    ecod70_dir: Annotated[Path, path_argument("The folder with the templates' PDB files.")],
+    output: Annotated[Path, path_option("The bundle to write.", "-o", "--output")],
+    workers: Annotated[int | None, typer.Option(help="Default: one a processor.")] = None,
+    dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder.")] = None,
+    aligner: Annotated[str, typer.Option(help="dali, tmalign or a plug-in's.")] = "dali",
+    scratch_dir: Annotated[Path | None, path_option("Where to work; else chosen.")] = None,
+) -> None:
+    """Import every template of ECOD70_DIR once and write them into one file."""
+    from dpam_hpc import settings
+    from dpam_hpc.node.bundling import build
+    from dpam_hpc.report.progress import CountDisplay
+
+    resolved = settings.resolve(
+        {"aligner": aligner, "dali_home": dali_home, "scratch_dir": scratch_dir}
+    ).settings
+    info, left_out = build(ecod70_dir, output, workers or resolved.cpus, resolved, CountDisplay())
+    print(
+        f"{output}: {info.templates} templates, {info.unusable} of them cannot be aligned,"
+        f" {info.bytes / 1e6:.1f} MB"
+    )
+    if left_out:
+        print(f"{left_out} templates were left out: their import crashed", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILURES)
+
+
+@app.command("info")
+def bundle_info(
+    file: Annotated[Path, path_argument("A template bundle.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What a bundle holds and what made it."""
+    from dataclasses import asdict
+
+    from dpam_hpc.bundle import Bundle
+
+    info = asdict(Bundle(file).info())
+    if json:
+        import json as json_module
+
+        print(json_module.dumps(info))
+        return
+    for name, value in info.items():
+        print(f"{name:12} {value}")
+
+
+@app.command("verify")
+def bundle_verify(
+    file: Annotated[Path, path_argument("A template bundle.")],
+    data_dir: Annotated[
+        Path | None, path_option("Compare with the PDB files in ECOD70/ too.")
+    ] = None,
+) -> None:
+    """Read a whole bundle and compare every checksum; exit code 7 if one differs."""
+    from dpam_hpc.bundle import Bundle
+
+    bundle = Bundle(file)
+    problems = list(bundle.verify())
+    if data_dir is not None:
+        problems += bundle.differing(data_dir / "ECOD70", bundle.templates())
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{file}: {len(problems)} templates are not sound", file=sys.stderr)
+        raise typer.Exit(ExitCode.BUNDLE)
+    print(f"{file}: {bundle.info().templates} templates, all sound")
