@@ -14,4 +14,5 @@ def path_option(help_text: str, *names: str) -> Any:
 
 
 def path_argument(help_text: str) -> Any:
+    """An argument that is a path, which is not looked at before it is used."""
     return typer.Argument(parser=Path, metavar="PATH", help=help_text)
