@@ -10,6 +10,7 @@ import typer
 
 from dpam_hpc import __version__
 from dpam_hpc.cli import bundle, dali
+from dpam_hpc.cli.launch import launch
 from dpam_hpc.cli.run import run
 from dpam_hpc.errors import DpamHpcError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command(hidden=True)(launch)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(dali.app, name="dali")
 

@@ -1,1 +1,1 @@
-"""From a working folder to jobs: plan, preflight, scripts, submission. Knows no aligner's insides."""
+"""From a working folder to jobs: plan, preflight, scripts, submission."""
