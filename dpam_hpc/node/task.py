@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpam_hpc import run_dir
+from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.node import run_lock
 from dpam_hpc.node.launcher import LOST, IterativeDali, Station
@@ -92,7 +92,7 @@ def work_off(
     station = Station(
         folder,
         run_dir.next_journal(folder, earlier),
-        tuple(record for path in earlier for record in run_dir.journal.read(path)),
+        tuple(record for path in earlier for record in journal.read(path)),
         rank=start.restart,
         scratch_candidates=start.scratch,
         deadline=start.deadline,
