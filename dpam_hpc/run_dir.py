@@ -27,6 +27,7 @@ from dpam_hpc.errors import ConfigError
 
 SCHEMA = 1
 FOLDER = ".dpam-hpc"
+JOURNAL = "journal.jsonl"
 RUNS = "runs"
 
 
@@ -51,7 +52,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run as planned; ``time_limit`` in seconds, ``settings`` for the launchers."""
+    """A whole run as planned; ``time_limit`` in seconds.
+
+    ``settings`` are the launchers', ``submit`` those of the submission, for a later one.
+    """
 
     platform: str
     scheduler: str
@@ -62,8 +66,7 @@ class Plan:
     tasks: list[Task]
     jobs: list[Job]
     settings: dict[str, Any]
-    keep_bundle: bool = False
-    image_sha256: str = ""
+    submit: dict[str, Any]
     version: str = ""
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA

@@ -81,12 +81,7 @@ def _longest(limits: Limits) -> int:
                 "name another with --partition, or leave --time out",
             )
         longest = limits.time
-    if longest < 2 * STARTUP:
-        raise ConfigError(
-            f"a time limit of {clock(longest)} leaves no time to work",
-            f"at least {clock(2 * STARTUP)}",
-        )
-    return longest
+    return max(60, longest)
 
 
 def _most_nodes(limits: Limits, multi_node: bool) -> int | None:

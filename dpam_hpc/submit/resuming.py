@@ -1,0 +1,27 @@
+"""Going on with a run: what is left of it, and taking its tasks away from whoever still runs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from dpam_hpc.node.run_lock import FILE_NAME
+from dpam_hpc.run_dir import RunDir
+from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit.submission import failed, finished
+
+
+def left_of(run: RunDir, settings: SubmitSettings) -> list[str]:
+    """Targets of a run that are neither done nor, unless they are to be tried again, failed."""
+    over = finished(settings)
+    if not settings.retry_failed:
+        over |= failed(settings)
+    plan = run.plan()
+    return [name for task in plan.tasks for name, _ in run.targets(task) if name not in over]
+
+
+def take_from(run: RunDir) -> None:
+    """Take the leases of an earlier run away: a launcher that outlived its node stops writing."""
+    run.cancel()
+    for number in run.started():
+        with suppress(OSError):
+            (run.task_folder(number) / FILE_NAME).unlink()
