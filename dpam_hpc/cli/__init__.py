@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dpam_hpc import __version__
-from dpam_hpc.cli import bundle, dali
+from dpam_hpc.cli import bundle, dali, platforms
 from dpam_hpc.cli.run import run
 from dpam_hpc.errors import DpamHpcError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(run)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(dali.app, name="dali")
+app.add_typer(platforms.app, name="platforms")
 
 
 def _print_version(wanted: bool) -> None:
