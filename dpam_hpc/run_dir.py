@@ -119,6 +119,18 @@ class RunDir:
         """The run's name."""
         return self.path.name
 
+    @property
+    def work_dir(self) -> Path:
+        """The working folder that it is a run of."""
+        return self.path.parent.parent.parent
+
+    def logs(self) -> list[Path]:
+        """What the jobs printed, oldest first."""
+        local = self.work_dir / FOLDER / "local"  # where no scheduler names the logs
+        found = [local / f"local-{job['job']}.log" for job in self.jobs()]
+        found = [path for path in found if path.exists()] + list((self.path / "logs").glob("*.log"))
+        return sorted(found, key=lambda path: path.stat().st_mtime)
+
     # -- the plan ---------------------------------------------------------------------------------
 
     def write_targets(self, tasks: Iterable[Iterable[tuple[str, float]]]) -> list[Task]:

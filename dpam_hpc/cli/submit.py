@@ -23,9 +23,7 @@ LOOK_EVERY = 5.0
 
 
 def submit(
-    work_dir: Annotated[
-        Path | None, path_argument("dpam's working folder; default: here.")
-    ] = None,
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
     platform: Annotated[
         str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
     ] = None,
@@ -95,9 +93,7 @@ def submit(
 
 
 def resume(
-    work_dir: Annotated[
-        Path | None, path_argument("dpam's working folder; default: here.")
-    ] = None,
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Nodes; default: as few as will do.")] = None,
     partition: Annotated[str | None, typer.Option(help="Another partition (queue).")] = None,
     time: Annotated[str | None, typer.Option(help="Another time limit.")] = None,
@@ -117,14 +113,15 @@ def resume(
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.resuming import left_of
+    from dpam_hpc.submit.submission import over
 
     run = RunDir.latest(work_dir or Path())
-    changes = {"nodes": nodes, "partition": partition, "time": time}
+    changes: dict[str, Any] = {"nodes": nodes, "partition": partition, "time": time}
     values = {**run.plan().submit, **{k: v for k, v in changes.items() if v is not None}}
     # What --redo has begun is in the journals: with it everything would begin anew.
     values |= {"redo": False, "retry_failed": retry_failed}
     settings = SubmitSettings(**values)
-    left = left_of(run, settings)
+    left = left_of(run, over(settings))
     if not left:
         print(f"nothing is left of run {run.id}")
         return

@@ -71,7 +71,7 @@ def _data(settings: SubmitSettings) -> list[str]:
 
 def _paths(settings: SubmitSettings) -> list[str]:
     """Paths that no batch script can hold: sbatch reads lines, apptainer splits at : and , ."""
-    bad = "\n\r\\\"" + (":," if settings.image else "")
+    bad = '\n\r\\"' + (":," if settings.image else "")
     named = [settings.work_dir, settings.data_dir, settings.templates, settings.image]
     return [
         f"the path {str(path)!r} has a character that cannot be used in a job"

@@ -6,15 +6,10 @@ from contextlib import suppress
 
 from dpam_hpc.node.run_lock import FILE_NAME
 from dpam_hpc.run_dir import RunDir
-from dpam_hpc.settings import SubmitSettings
-from dpam_hpc.submit.submission import failed, finished
 
 
-def left_of(run: RunDir, settings: SubmitSettings) -> list[str]:
-    """Targets of a run that are neither done nor, unless they are to be tried again, failed."""
-    over = finished(settings)
-    if not settings.retry_failed:
-        over |= failed(settings)
+def left_of(run: RunDir, over: set[str]) -> list[str]:
+    """Targets of a run that are not among those that need nothing more."""
     plan = run.plan()
     return [name for task in plan.tasks for name, _ in run.targets(task) if name not in over]
 

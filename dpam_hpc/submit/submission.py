@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dpam_hpc import __version__, cost, journal, run_dir
+from dpam_hpc.align import aligner as aligners
 from dpam_hpc.errors import ConfigError, SchedulerError
+from dpam_hpc.node.staging import DONE, FAILED
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.run_dir import Job, Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
@@ -54,7 +56,7 @@ class Prepared:
         return self.platform.scheduler.type
 
     def jobs(self) -> list[Job]:
-        """The jobs, each with its tasks: one array, or multi-node jobs of as many as are allowed."""
+        """The jobs, each with its tasks: one array, or as many multi-node jobs as it takes."""
         if not self.multi_node:
             return [Job("job.sh", 0, len(self.parts))]
         most = self.shape.at_once
@@ -153,12 +155,12 @@ def prepare(
         chosen = chosen_targets(folder, list(named))
     else:
         chosen = list(targets)
-    done = set() if settings.again == "all" else finished(settings)
-    left = [target for target in chosen if target not in done]
+    finished = over(settings)
+    left = [target for target in chosen if target not in finished]
     if not left:
         raise ConfigError(
-            f"all {len(chosen)} targets of {settings.work_dir} are done",
-            "--redo does them once more",
+            f"of {settings.work_dir} all {len(chosen)} targets are done or failed",
+            "--retry-failed tries failures again, --redo does everything once more",
         )
     correction = cost.correction(records(settings.work_dir))
     templates = Templates(settings.data_dir, settings.templates)
@@ -213,7 +215,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
 
 def submit(run: RunDir, scheduler: Scheduler) -> list[str]:
     """Submit a run's jobs; each id is noted before the next is asked for."""
-    ids = []
+    ids: list[str] = []
     for job in run.plan().jobs:
         try:
             number = scheduler.submit(run.path / job.script, [])
@@ -248,20 +250,31 @@ def records(work_dir: Path) -> Iterator[journal.Record]:
             yield from run.records(number)
 
 
-def finished(settings: SubmitSettings) -> set[str]:
-    """Targets whose last record says done and whose marker is there; nodes verify the others."""
-    from dpam_hpc.align import aligner as aligners
+def latest_run(work_dir: Path) -> RunDir | None:
+    """The run that was submitted last, if there was one."""
+    runs = RunDir.all(work_dir)
+    return runs[-1] if runs else None
 
-    aligner = aligners.load(aligners.find(settings.aligner))
-    last: dict[str, bool] = {}
+
+def over(settings: SubmitSettings) -> set[str]:
+    """Targets that need nothing more; what is not among them the nodes verify, or work on.
+
+    A target is done where its last record says so and its marker is there, and failed where its
+    record says that; failures are not over where they are to be tried again.
+    """
+    if settings.again == "all":
+        return set()
+    step = aligners.load(aligners.find(settings.aligner)).step
+    state: dict[str, str] = {}
     for record in records(settings.work_dir):
-        if record.get("step") == aligner.step:
-            whole = record["state"] == "done" and not (
-                settings.again == "failed" and record.get("failures")
-            )
-            last[record["target"]] = whole
-    folder = WorkFolder.at(settings.work_dir)
-    return {target for target in last if last[target]} & _marked(folder, aligner.step)
+        if record.get("step") == step:
+            again = settings.again == "failed" and record.get("failures")
+            state[record["target"]] = "again" if again else record["state"]
+    marked = _marked(WorkFolder.at(settings.work_dir), step)
+    done = {target for target, what in state.items() if what == DONE and target in marked}
+    if settings.again == "failed":
+        return done
+    return done | {target for target, what in state.items() if what == FAILED}
 
 
 def _marked(folder: WorkFolder, step: str) -> set[str]:
