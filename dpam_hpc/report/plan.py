@@ -26,7 +26,7 @@ def print_plan(prepared: Prepared) -> None:
     kind = "nodes of one job" if prepared.multi_node else "tasks"
     rows = [
         ("targets", f"{len(found.costs)}{before}, {found.pairs} pairs"),
-        ("work", f"{sum(loads) / 3600:.1f} CPU hours predicted"),
+        ("work", f"{_hours(sum(loads))} of CPU time predicted"),
         ("jobs", f"{shape.tasks} {kind}, {shape.at_once} at a time{where}"),
         ("a task", f"{_clock(max(loads) / prepared.cpus)} on {prepared.cpus} processors predicted"),
         ("spread", f"{_spread(loads):.1%} between the largest and the smallest task"),
@@ -77,6 +77,10 @@ def as_json(
 
 def _spread(loads: list[float]) -> float:
     return (max(loads) - min(loads)) / max(loads) if max(loads) else 0.0
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:.0f} seconds"
 
 
 def _clock(seconds: float) -> str:

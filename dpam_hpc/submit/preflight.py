@@ -33,7 +33,8 @@ def problems(
 ) -> list[str]:
     """Everything that is in the way, a line each; ``scheduler``: None where none is asked."""
     found: list[str] = []
-    given = {"account": settings.account, "partition": settings.partition, "time": settings.time}
+    # A time limit is asked for in any case: the user's, or by the prediction.
+    given = {"account": settings.account, "partition": settings.partition, "time": "given"}
     for name in platform.missing(given):
         found.append(f"platform {platform.name} requires --{name}")
     found += user_flags_problem(settings.sbatch_arg, OWNED_HERE)

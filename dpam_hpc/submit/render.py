@@ -57,6 +57,10 @@ class JobScript:
         return {
             **own,
             "array": self.mode == "array",
+            # SLURM_JOB_ID of an array's last element is the id of the whole array.
+            "this_job": '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"'
+            if self.mode == "array"
+            else '"$SLURM_JOB_ID"',
             "scratch_places": [shell_place(place) for place in self.scratch],
             # srun does not take over --cpus-per-task of the job since SLURM 22.05.
             "srun_cpus": "" if self.exclusive else f" --cpus-per-task={self.cpus}",

@@ -67,7 +67,7 @@ def shape(cpu_seconds: float, targets: int, cpus: int, limits: Limits, multi_nod
     tasks = min(tasks, most)
     needed = math.ceil((wall / tasks * MARGIN + STARTUP) / ROUND_TO) * ROUND_TO
     time_limit = limits.time or min(longest, needed)
-    starts = max(1, math.ceil(needed / time_limit))
+    starts = max(1, math.ceil((wall / tasks + STARTUP / 2) / time_limit))
     at_once = min(tasks, limits.max_nodes or tasks)
     return Shape(tasks, at_once, time_limit, starts)
 
