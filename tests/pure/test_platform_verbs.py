@@ -50,6 +50,13 @@ def test_the_documented_example_is_found_by_each_of_its_rules(site: Site) -> Non
     assert site.detect({}, "h", SlurmAnswer(True, "mycluster")).rule == "clusters"
 
 
+def test_the_documented_errors_are_those_that_are_told(site: Site) -> None:
+    wrong = _documented_example().replace("max_jobs", "max_job").replace('"04:00', '"4:00')
+    path = site.write("mycluster", wrong.replace('"4:00:00"', '"4:00"'))
+    told = run("platforms", "check", path).stderr.replace(f"{site.folder}/", "")
+    assert textwrap.indent(told, " " * 7) in DOCS.read_text()
+
+
 def test_the_documented_extensions_can_be_used(site: Site) -> None:
     samples = re.findall(r"(?m)^(?: {4}.*\n)+", DOCS.read_text().partition("## Whose file")[2])
     texts = [textwrap.dedent(sample) for sample in samples]
