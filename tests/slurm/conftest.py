@@ -1,0 +1,29 @@
+"""The cluster of this ring, started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.slurm import cluster as slurm
+from tests.slurm.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Four nodes; tests end their own jobs."""
+    yield from _running(None)
+
+
+@pytest.fixture(scope="session")
+def cluster_without_arrays() -> Iterator[Cluster]:
+    """A site that takes no job arrays."""
+    yield from _running(0)
+
+
+def _running(max_array_size: int | None) -> Iterator[Cluster]:
+    if why := slurm.missing():
+        pytest.skip(why)
+    with slurm.running(max_array_size=max_array_size) as running:
+        yield running
