@@ -340,7 +340,7 @@ class Cluster:
 @contextmanager
 def running(*, max_array_size: int | None = None) -> Iterator[Cluster]:
     """A cluster, started and at the end stopped, with a folder of a short name."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket's path is short
+    folder = Path(tempfile.mkdtemp(prefix="dpam-slurm-", dir="/tmp"))  # a socket's path is short
     cluster = Cluster(folder, max_array_size=max_array_size)
     try:
         cluster.start()
