@@ -85,7 +85,9 @@ class Cluster:
         """Start everything, and wait until all nodes are idle."""
         self.folder.chmod(0o755)
         self.home.mkdir()
-        os.chown(self.home, self._user.pw_uid, self._user.pw_gid)
+        (self.folder / "venv").mkdir()
+        for made in (self.home, self.folder / "venv"):
+            os.chown(made, self._user.pw_uid, self._user.pw_gid)
         for name in ("ctld", "munge", "as-user", *self.nodes):
             (self.folder / name).mkdir(mode=0o755)
         key = self.folder / "munge" / "key"

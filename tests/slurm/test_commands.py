@@ -140,6 +140,14 @@ def test_a_controller_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     assert "try again later" in caught.value.hint
 
 
+def test_a_job_can_run_the_command(cluster: Cluster, slurm: Slurm, user_python: Path) -> None:
+    told = cluster.home / "version"
+    command = user_python.with_name("dpam-hpc")
+    job = slurm.submit(script(cluster, f"{command} --version > {told}\n"), [])
+    assert over(cluster, slurm, job)[0].state is JobState.COMPLETED
+    assert "dpam-hpc" in told.read_text()
+
+
 def test_a_node_that_dies_gives_its_job_to_another(cluster: Cluster, slurm: Slurm) -> None:
     """What the tests of going on after a node's death rely on."""
     mark = cluster.home / "runs"
