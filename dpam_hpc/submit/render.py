@@ -62,6 +62,10 @@ class JobScript:
             "this_job": '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"'
             if self.mode == "array"
             else '"$SLURM_JOB_ID"',
+            # A word of the shell: the task of the job's first node.
+            "first_task": f'"$(({self.first} + SLURM_ARRAY_TASK_ID))"'
+            if self.mode == "array"
+            else str(self.first),
             "scratch_places": [shell_place(place) for place in self.scratch],
             # srun does not take over --cpus-per-task of the job since SLURM 22.05.
             "srun_cpus": "" if self.exclusive else f" --cpus-per-task={self.cpus}",

@@ -11,8 +11,8 @@ from dpam_hpc.submit.user_flags import user_flags_problem
 @pytest.mark.parametrize(
     "argument",
     ["--array=0-3", "--arr=0-3", "-a0-3", "-N2", "-n", "-pshort", "-p=x", "-Aacc", "-t10",
-     "--part=x", "--time=1", "--mem=5G", "--exclusive", "--exclu", "--output=x", "-o/x", "-HJx", "--requeue",
-     "--no-requeue", "--wrap=true", "--export=ALL", "--job-name=x"],
+     "--part=x", "--time=1", "--mem=5G", "--exclusive", "--exclu", "--output=x", "-o/x",
+     "-HJx", "--requeue", "--no-requeue", "--wrap=true", "--export=ALL", "--job-name=x"],
 )  # fmt: skip
 def test_what_dpam_hpc_sets_itself(argument: str) -> None:
     (problem,) = user_flags_problem([argument], OWNED_HERE)
