@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, StorageError
 from dpam_hpc.journal import Journal
 from dpam_hpc.node import scratch
+from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
@@ -51,7 +51,8 @@ class Station:
 
     ``open_journal`` is called when the lock is held, and no earlier start writes any more; its
     records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
-    time is up, in seconds since the epoch.
+    time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
+    of the bundle is left for tasks to come.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Station:
     patience: float = 90.0
     scratch_candidates: tuple[str, ...] = ()
     deadline: float | None = None
+    keep_bundle: Callable[[], bool] = lambda: False
 
 
 class IterativeDali:
@@ -136,7 +138,7 @@ class IterativeDali:
             log.info("removed %s, left by a run that died", swept)
 
         def stage(folder: Path) -> Place:
-            bundle = _staged_bundle(self._settings.templates, folder)
+            bundle = self._staged_bundle(stack, folder)
             place = Place(folder, aligner.stage_in(options, folder), bundle)
             place.make()
             return place
@@ -202,6 +204,16 @@ class IterativeDali:
         """A task that does everything again begins once, however often it is started."""
         return self._settings.redo and self._station is not None and self._begun
 
+    def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
+        """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""
+        bundle = self._settings.templates
+        if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
+            return bundle and bundle.absolute()
+        copy = BundleCopy(bundle, folder.parent)
+        keep = self._station.keep_bundle if self._station else lambda: False
+        stack.callback(lambda: copy.release(keep()))
+        return copy.path
+
     def _take_lock(self, folder: Path) -> RunLock:
         station = self._station
         if station is None:
@@ -245,19 +257,6 @@ class IterativeDali:
                 templates = min(templates, TEMPLATES_A_TARGET * self._expected_targets)
             return needed + templates * BYTES_A_TEMPLATE
         return needed + (0 if scratch.is_local(bundle) else _size(bundle))
-
-
-def _staged_bundle(bundle: Path | None, folder: Path) -> Path | None:
-    """Copy a bundle from a shared file system to scratch, in one go; elsewhere it stays."""
-    if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
-        return bundle and bundle.absolute()
-    try:
-        return Path(shutil.copyfile(bundle, folder / "templates.bundle"))
-    except OSError as error:
-        raise BundleError(
-            f"{bundle} cannot be copied to scratch: {error.strerror}",
-            "is it there, and is there room in scratch?",
-        ) from None
 
 
 def _size(path: Path) -> int:
