@@ -1,9 +1,9 @@
 #!/bin/bash
 # Runs once a node. $1: the task of the job's first node; further nodes have the tasks that follow.
-set -u
-task=$(($1 + ${SLURM_PROCID:-${PMI_RANK:-0}}))
+task=$(($1 + ${SLURM_PROCID:-0}))
+set -u  # the module system is not to be held to it
 # Nothing of the submitter's shell or of a profile changes what runs.
-unset "${!OMP_@}" "${!APPTAINER_@}" "${!SINGULARITY_@}" "${!SBATCH_@}" "${!DPAM_HPC_@}" "${!PYTHON@}" DALI_HOME LD_PRELOAD
+unset "${!OMP_@}" "${!APPTAINER@}" "${!SINGULARITY@}" "${!SBATCH_@}" "${!DPAM_HPC_@}" "${!PYTHON@}" DALI_HOME LD_PRELOAD
 job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 deadline=0
 end=$(timeout 30 squeue -h -j "$job" -o %e 2>/dev/null)
