@@ -156,18 +156,28 @@ def test_a_queue_out_of_order_is_an_error() -> None:
 def test_accounts() -> None:
     stdout = (
         "1|COMPLETED|n1|None\n"
-        "2_0|CANCELLED by 1001|n2|None\n"
-        "2_[4-5%2]|PENDING|None assigned|JobArrayTaskLimit\n"
-        "3|OUT_OF_ME+|n1|None\n"
-        "4|OUT_OF_MEMORY|n[1-2]|None\n"
+        "2|FAILED|n1|None\n"
+        "4|PENDING|None assigned|JobHeldUser\n"
+        "5|CANCELLED by 1002|n4|None\n"
+        "3_1|COMPLETED|n2|None\n"
+        "3_3|RUNNING|n2|JobArrayTaskLimit\n"
+        "3_[4-5,7%2]|PENDING|None assigned|JobArrayTaskLimit\n"
+        "6_[0-1%2]|CANCELLED by 1002|None assigned|JobArrayTaskLimit\n"
+        "7|OUT_OF_ME+|n1|None\n"
+        "8|OUT_OF_MEMORY|n[1-2]|None\n"
     )
+    limit = "JobArrayTaskLimit"
     assert texts.accounted(0, stdout, "") == [
         JobStatus("1", None, JobState.COMPLETED, nodes="n1"),
-        JobStatus("2", 0, JobState.CANCELLED, nodes="n2"),
-        JobStatus("2", 4, JobState.PENDING, "JobArrayTaskLimit"),
-        JobStatus("2", 5, JobState.PENDING, "JobArrayTaskLimit"),
-        JobStatus("3", None, JobState.UNKNOWN, "OUT_OF_ME+", "n1"),
-        JobStatus("4", None, JobState.OUT_OF_MEMORY, nodes="n[1-2]"),
+        JobStatus("2", None, JobState.FAILED, nodes="n1"),
+        JobStatus("4", None, JobState.HELD, "JobHeldUser"),
+        JobStatus("5", None, JobState.CANCELLED, nodes="n4"),
+        JobStatus("3", 1, JobState.COMPLETED, nodes="n2"),
+        JobStatus("3", 3, JobState.RUNNING, limit, "n2"),
+        *(JobStatus("3", index, JobState.PENDING, limit) for index in (4, 5, 7)),
+        *(JobStatus("6", index, JobState.CANCELLED, limit) for index in (0, 1)),
+        JobStatus("7", None, JobState.UNKNOWN, "OUT_OF_ME+", "n1"),
+        JobStatus("8", None, JobState.OUT_OF_MEMORY, nodes="n[1-2]"),
     ]
 
 
