@@ -10,14 +10,14 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from dpam_hpc import settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
-from dpam_hpc.errors import BundleError, ConfigError, StorageError
+from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
 from dpam_hpc.journal import Journal
 from dpam_hpc.node import scratch
 from dpam_hpc.node.dispatch import Dispatcher
@@ -77,6 +77,11 @@ class IterativeDali:
                     f"{self._settings.work_dir} cannot be worked in: {error}",
                     "a run reads and writes in its working folder",
                 ) from None
+            except DpamHpcError:
+                stack.close()
+                with suppress(OSError):  # not empty: there were runs before
+                    (self._settings.work_dir / RUN_FOLDER).rmdir()
+                raise
             self._exit = stack.pop_all()
         return self
 
@@ -91,7 +96,6 @@ class IterativeDali:
         definition = aligners.find(self._settings.aligner)
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
-        fingerprint = aligner.fingerprint(options)
 
         run_folder = self.folder.root / RUN_FOLDER
         run_folder.mkdir(exist_ok=True)
@@ -118,7 +122,8 @@ class IterativeDali:
         floor = int(self._settings.min_free_gb * 1e9)
         self._room = Room(choice.folder, run_folder, floor, stage)
         stack.callback(self._room.remove)
-        self._check_bundle(aligner.name, fingerprint)
+        # Of the copies: the programs themselves are read from a shared disk once.
+        self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
