@@ -27,7 +27,7 @@ from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.work import Place, Setup
-from dpam_hpc.node.workers import Pool, WorkerHandle
+from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +124,14 @@ class IterativeDali:
         stack.callback(self._room.remove)
         # Of the copies: the programs themselves are read from a shared disk once.
         self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
+        # Before anything is open in the shared folder, and while the proof takes its time.
+        nursery = Nursery(definition, self._room.place.root)
+        stack.callback(nursery.close)
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
+            setup = Setup(number, definition, pdb_folder)
+            return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
         journal = Journal(run_folder / JOURNAL)
