@@ -33,6 +33,7 @@ class Node:
         self.root = root
         self.pdb_folder = root / "ECOD70"
         self.place = Place(root / "scratch", {"notes": str(root)})
+        self.definition = DEFINITION
         self.nursery: Nursery | None = None
 
     def make(self) -> None:
@@ -50,8 +51,8 @@ class Node:
 
     def start(self, number: int) -> WorkerHandle:
         """A new worker process."""
-        self.nursery = self.nursery or Nursery(DEFINITION, self.place.root)
-        setup = Setup(number, DEFINITION, self.pdb_folder)
+        self.nursery = self.nursery or Nursery(self.definition, self.place.root)
+        setup = Setup(number, self.definition, self.pdb_folder)
         return WorkerHandle(setup, self.place.root, self.nursery)
 
     def close(self) -> None:
