@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dpam_hpc import settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
-from dpam_hpc.errors import BundleError, ConfigError, StorageError
+from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
 from dpam_hpc.journal import Journal, Record
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
@@ -28,7 +28,7 @@ from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.work import Place, Setup
-from dpam_hpc.node.workers import Pool, WorkerHandle
+from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,11 @@ class IterativeDali:
                     f"{self._settings.work_dir} cannot be worked in: {error}",
                     "a run reads and writes in its working folder",
                 ) from None
+            except DpamHpcError:
+                stack.close()
+                with suppress(OSError):  # not empty: there were runs before
+                    (self._settings.work_dir / RUN_FOLDER).rmdir()
+                raise
             self._exit = stack.pop_all()
         return self
 
@@ -116,7 +121,6 @@ class IterativeDali:
         definition = aligners.find(self._settings.aligner)
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
-        fingerprint = aligner.fingerprint(options)
 
         run_folder = self._station.folder if self._station else self.folder.root / RUN_FOLDER
         run_folder.mkdir(exist_ok=True)
@@ -146,11 +150,16 @@ class IterativeDali:
         floor = int(self._settings.min_free_gb * 1e9)
         self._room = Room(choice.folder, run_folder, floor, stage)
         stack.callback(self._room.remove)
-        self._check_bundle(aligner.name, fingerprint)
+        # Of the copies: the programs themselves are read from a shared disk once.
+        self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
+        # Before anything is open in the shared folder, and while the proof takes its time.
+        nursery = Nursery(definition, self._room.place.root)
+        stack.callback(nursery.close)
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
+            setup = Setup(number, definition, pdb_folder)
+            return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
         journal = Journal(self._station.journal if self._station else run_folder / JOURNAL)
@@ -174,6 +183,8 @@ class IterativeDali:
         if not named:
             return Progress()
         chosen = target.chosen_targets(self.folder, named)
+        if self._station:  # the plan has the dearest first
+            chosen = list(dict.fromkeys(named))
         if len(chosen) >= LISTING_FROM or not self._settings.target:
             self._staging.list_outputs()
         dispatcher = Dispatcher(
