@@ -46,6 +46,21 @@ SAMPLED_TEMPLATES = 2
 
 
 @dataclass(frozen=True)
+class Lease:
+    """How often a launcher shows that it is alive, and when it is taken for dead; in seconds.
+
+    Who finds it held waits for ``patience``: long enough for a dead one's lease to end.
+    """
+
+    heartbeat: float = 10.0
+    stale_after: float = 60.0
+    patience: float = 90.0
+
+
+LEASE = Lease()
+
+
+@dataclass(frozen=True)
 class Station:
     """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
 
@@ -57,10 +72,8 @@ class Station:
     folder: Path
     journal: Path
     earlier: tuple[Record, ...] = ()
+    lease: Lease = LEASE
     rank: int = 0
-    heartbeat: float = 10.0
-    stale_after: float = 60.0
-    patience: float = 90.0
     scratch_candidates: tuple[str, ...] = ()
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
@@ -227,9 +240,9 @@ class IterativeDali:
         return RunLock(
             folder,
             rank=station.rank,
-            heartbeat=station.heartbeat,
-            stale_after=station.stale_after,
-            patience=station.patience,
+            heartbeat=station.lease.heartbeat,
+            stale_after=station.lease.stale_after,
+            patience=station.lease.patience,
         )
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:

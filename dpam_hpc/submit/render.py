@@ -99,7 +99,7 @@ class Renderer:
             where = getattr(error, "filename", None) or getattr(error, "name", None) or names[-1]
             raise ConfigError(
                 f"the job template {where} cannot be used: {error}",
-                "docs/platforms.md says what templates may use",
+                "docs/cluster.md says what templates may use",
             ) from None
 
 
