@@ -18,7 +18,7 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
-from dpam_hpc.journal import Journal, Record
+from dpam_hpc.journal import Journal
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
@@ -26,7 +26,7 @@ from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import Staging
+from dpam_hpc.node.staging import REDO, Staging
 from dpam_hpc.node.work import Place, Setup
 from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
@@ -64,14 +64,14 @@ LEASE = Lease()
 class Station:
     """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
 
-    ``earlier`` are records of its task's earlier starts, ``rank`` grows with each start.
-    ``deadline`` is when the job's time is up, in seconds since the epoch. ``keep_bundle`` tells at
-    the end whether the node's copy of the bundle is left for tasks to come.
+    ``open_journal`` is called when the lock is held, and no earlier start writes any more; its
+    records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
+    time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
+    of the bundle is left for tasks to come.
     """
 
     folder: Path
-    journal: Path
-    earlier: tuple[Record, ...] = ()
+    open_journal: Callable[[], Journal]
     lease: Lease = LEASE
     rank: int = 0
     scratch_candidates: tuple[str, ...] = ()
@@ -175,17 +175,17 @@ class IterativeDali:
             return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
-        journal = Journal(self._station.journal if self._station else run_folder / JOURNAL)
+        station = self._station
+        journal = station.open_journal() if station else Journal(run_folder / JOURNAL)
         stack.callback(journal.close)
-        if self._station:
-            journal.records[:0] = self._station.earlier
+        self._begun = any(record.get("state") == REDO for record in journal.records)
         self._pool = Pool(start_worker, self._shutdown.wakeup)
         stack.callback(self._pool.end)
         self._staging = Staging(
             self.folder,
             target.OutputNames(aligner.hits_suffix, aligner.step),
             journal,
-            again=self._settings.again,
+            again="" if self._goes_on_with_redo else self._settings.again,
             dpam_state=self._settings.dpam_state,
         )
         stack.callback(self._staging.close)
@@ -212,7 +212,7 @@ class IterativeDali:
             deadline=self._station.deadline if self._station else None,
         )
         try:
-            if self._settings.redo:
+            if self._settings.redo and not self._goes_on_with_redo:
                 self._staging.begin_again(chosen)
             return dispatcher.run(chosen)
         except OSError as error:
@@ -222,6 +222,11 @@ class IterativeDali:
             ) from None
         finally:
             self._staging.finish()
+
+    @property
+    def _goes_on_with_redo(self) -> bool:
+        """A task that does everything again begins once, however often it is started."""
+        return self._settings.redo and self._station is not None and self._begun
 
     def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
         """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""

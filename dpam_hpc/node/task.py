@@ -53,8 +53,9 @@ class Reporter:
         if progress is not None:
             content |= {
                 "targets": progress.targets, "done": progress.done, "failed": progress.failed,
-                "skipped": progress.skipped, "pairs": progress.pairs, "hits": progress.hits,
-                "workers": progress.workers, "busy_fraction": round(progress.busy_fraction, 4),
+                "skipped": progress.skipped, "found": progress.found,
+                "pairs": progress.pairs, "hits": progress.hits, "workers": progress.workers,
+                "busy_fraction": round(progress.busy_fraction, 4),
                 "seconds": round(progress.seconds, 1), "free_bytes": progress.free_bytes,
                 "cpu_seconds": round(sum(progress.cpu.values()), 1),
             }  # fmt: skip
@@ -88,11 +89,9 @@ def work_off(
     folder.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(run, number, start)
     reporter.say("starting")
-    earlier = run_dir.journals(folder)
     station = Station(
         folder,
-        run_dir.next_journal(folder, earlier),
-        tuple(record for path in earlier for record in journal.read(path)),
+        lambda: _next_journal(folder),
         LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
@@ -130,6 +129,14 @@ def refuse_beside_tasks(work_dir: Path) -> None:
                     f"run {run.id} is at work in {work_dir}: task {number} on {holder.host}",
                     "dpam-hpc status tells where it stands, dpam-hpc cancel ends it",
                 )
+
+
+def _next_journal(folder: Path) -> journal.Journal:
+    """The journal of this start, with the records of the earlier ones before its own."""
+    earlier = run_dir.journals(folder)
+    opened = journal.Journal(run_dir.next_journal(folder, earlier))
+    opened.records[:0] = [record for path in earlier for record in journal.read(path)]
+    return opened
 
 
 def _refuse_beside_another_run(work_dir: Path) -> None:

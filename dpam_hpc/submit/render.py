@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -61,6 +62,10 @@ class JobScript:
             "this_job": '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"'
             if self.mode == "array"
             else '"$SLURM_JOB_ID"',
+            # A word of the shell: the task of the job's first node.
+            "first_task": f'"$(({self.first} + SLURM_ARRAY_TASK_ID))"'
+            if self.mode == "array"
+            else str(self.first),
             "scratch_places": [shell_place(place) for place in self.scratch],
             # srun does not take over --cpus-per-task of the job since SLURM 22.05.
             "srun_cpus": "" if self.exclusive else f" --cpus-per-task={self.cpus}",
@@ -97,6 +102,9 @@ class Renderer:
             return self._environment.select_template(names).render(script.values())
         except jinja2.TemplateError as error:
             where = getattr(error, "filename", None) or getattr(error, "name", None) or names[-1]
+            for frame in traceback.extract_tb(error.__traceback__):
+                if frame.filename.endswith(".j2"):
+                    where = f"{frame.filename}:{frame.lineno}"  # at last the innermost
             raise ConfigError(
                 f"the job template {where} cannot be used: {error}",
                 "docs/cluster.md says what templates may use",
@@ -119,14 +127,17 @@ def directive(value: str) -> str:
     """One word of an ``#SBATCH`` line: sbatch knows double quotes and the backslash."""
     if PLAIN.fullmatch(value):
         return value
+    if not value.isprintable():
+        raise ConfigError(f"{value!r} has characters that no #SBATCH line can hold")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def pattern(value: str) -> str:
     """A ``--output=`` pattern: {job}, {array} and {task} become SLURM's, other % are its own."""
-    literal = value.replace("%", "%%")
-    return literal.replace("{job}", "%j").replace("{array}", "%A").replace("{task}", "%a")
+    folder, slash, name = value.replace("%", "%%").rpartition("/")
+    name = name.replace("{job}", "%j").replace("{array}", "%A").replace("{task}", "%a")
+    return folder + slash + name
 
 
 def shell_place(place: str) -> str:

@@ -206,7 +206,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
             tasks=tasks,
             jobs=prepared.jobs(),
             settings=launcher_settings(prepared),
-            submit=settings.model_dump(mode="json", exclude_unset=True, exclude={"cpus"}),
+            submit=settings.model_dump(mode="json", exclude_unset=True),
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
             version=__version__,
         )
@@ -241,12 +241,12 @@ def launcher_settings(prepared: Prepared) -> dict[str, Any]:
     return values
 
 
-def records(work_dir: Path) -> Iterator[journal.Record]:
+def records(work_dir: Path, only: RunDir | None = None) -> Iterator[journal.Record]:
     """Everything that runs of a working folder have noted, of ``run`` and of submitted ones."""
     own = work_dir / run_dir.FOLDER / run_dir.JOURNAL
-    if own.exists():
+    if own.exists() and only is None:
         yield from journal.read(own)
-    for run in RunDir.all(work_dir):
+    for run in [only] if only else RunDir.all(work_dir):
         for number in run.started():
             yield from run.records(number)
 
@@ -257,17 +257,18 @@ def latest_run(work_dir: Path) -> RunDir | None:
     return runs[-1] if runs else None
 
 
-def over(settings: SubmitSettings) -> set[str]:
+def over(settings: SubmitSettings, only: RunDir | None = None) -> set[str]:
     """Targets that need nothing more; what is not among them the nodes verify, or work on.
 
     A target is done where its last record says so and its marker is there, and failed where its
-    record says that; failures are not over where they are to be tried again.
+    record says that; failures are not over where they are to be tried again. ``only``: by the
+    records of this run.
     """
     if settings.again == "all":
         return set()
     step = aligners.load(aligners.find(settings.aligner)).step
     state: dict[str, str] = {}
-    for record in records(settings.work_dir):
+    for record in records(settings.work_dir, only):
         if record.get("step") == step:
             again = settings.again == "failed" and record.get("failures")
             state[record["target"]] = "again" if again else record["state"]
