@@ -14,6 +14,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -102,13 +103,10 @@ def make_targets(folder: Path, work: Path, targets: int) -> None:
     different = []
     for _ in range(min(targets, DISTINCT)):
         text = "".join(f"{name}\n" for name in random_.sample(names, CANDIDATES))
-        length = _residues(random_, 300)
-        different.append(
-            (
-                Linked(folder / "sources", lambda path, text=text: path.write_text(text)),
-                Linked(folder / "sources", lambda path, length=length: _hole(path, length)),
-            )
-        )
+        candidates = Linked(folder / "sources", partial(Path.write_text, data=text))
+        residues = _residues(random_, 300)
+        query = Linked(folder / "sources", partial(_hole, residues=residues))
+        different.append((candidates, query))
     for number in range(targets):
         target = f"{work}/A0A{number:07d}"
         candidates, query = different[number % len(different)]
@@ -128,7 +126,7 @@ def _hole(path: Path, residues: int) -> None:
 def make_progress(folder: Path, work: Path) -> None:
     """What the tasks of the run would have written, of those targets that are done."""
     run, random_ = RunDir.latest(work), random.Random(3)
-    marker = Linked(folder / "sources", lambda path: path.write_text("done\n"))
+    marker = Linked(folder / "sources", partial(Path.write_text, data="done\n"))
     for number, task in enumerate(run.plan().tasks):
         run.task_folder(number).mkdir(parents=True)
         done = [target for target, _ in run.targets(task)[: round(DONE * task.targets)]]

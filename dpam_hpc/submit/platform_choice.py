@@ -11,11 +11,9 @@ import platformdirs
 from dpam_hpc.platforms import library
 from dpam_hpc.platforms.detect import ask_slurm, detect
 from dpam_hpc.platforms.model import Platform
-from dpam_hpc.run_dir import FOLDER
-from dpam_hpc.submit.local import Local
 from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.scheduler import Scheduler
-from dpam_hpc.submit.slurm import Slurm
+from dpam_hpc.submit.schedulers import scheduler
 
 AUTO = "auto"
 
@@ -31,15 +29,6 @@ def choose(name: str) -> tuple[Platform, str]:
 def scheduler_of(platform: Platform, work_dir: Path) -> Scheduler:
     """The scheduler of a platform."""
     return scheduler(platform.scheduler.type, work_dir)
-
-
-def scheduler(kind: str, work_dir: Path) -> Scheduler:
-    """A scheduler by its kind; the local one keeps its logs in the working folder."""
-    if kind == "slurm":
-        return Slurm()
-    folder = work_dir.absolute() / FOLDER / "local"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Local(folder)
 
 
 def renderer() -> Renderer:

@@ -11,7 +11,7 @@ from typing import Any
 from dpam_hpc import __version__, cost, journal, run_dir
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.errors import ConfigError, SchedulerError
-from dpam_hpc.node.staging import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.run_dir import Job, Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
