@@ -103,7 +103,7 @@ def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
     whole = 0
     for line in _lines(content):
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode())
             if not isinstance(record, dict):
                 raise ValueError("no object")
         except ValueError:

@@ -51,7 +51,7 @@ def cancel(
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""
     from dpam_hpc.run_dir import RunDir
-    from dpam_hpc.submit.schedulers import scheduler
+    from dpam_hpc.submit.platform_choice import scheduler
 
     run = RunDir.latest(work_dir or Path())
     run.cancel()
@@ -102,7 +102,7 @@ def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
 def _look(run: RunDir) -> RunStatus:
     """A run's status; where the scheduler is silent what the folder alone tells, and that."""
     from dpam_hpc.report.status import look
-    from dpam_hpc.submit.schedulers import scheduler
+    from dpam_hpc.submit.platform_choice import scheduler
 
     try:
         return look(run, scheduler(run.plan().scheduler, run.work_dir))
