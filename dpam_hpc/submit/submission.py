@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from dpam_hpc import __version__, cost, journal, run_dir
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.errors import ConfigError, SchedulerError
-from dpam_hpc.node.staging import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.run_dir import Job, Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
@@ -140,7 +141,8 @@ def prepare(
 ) -> Prepared:
     """Plan a run; ConfigError with everything that is in its way.
 
-    ``targets``: those of an earlier run that are left; else the settings' or all of the folder.
+    ``targets``: what is left of an earlier run; else the settings' or all of the folder, but for
+    those that are ``over``.
     """
     settings = _with_defaults(settings, platform)
     problems = preflight.problems(settings, platform, scheduler)
@@ -153,10 +155,10 @@ def prepare(
     if targets is None:
         named = read_targets_file(settings.targets) if settings.targets else settings.target
         chosen = chosen_targets(folder, list(named))
+        finished = over(settings)
+        left = [target for target in chosen if target not in finished]
     else:
-        chosen = list(targets)
-    finished = over(settings)
-    left = [target for target in chosen if target not in finished]
+        chosen = left = list(targets)
     if not left:
         raise ConfigError(
             f"of {settings.work_dir} all {len(chosen)} targets are done or failed",
@@ -272,6 +274,8 @@ def over(settings: SubmitSettings, only: RunDir | None = None) -> set[str]:
         if record.get("step") == step:
             again = settings.again == "failed" and record.get("failures")
             state[record["target"]] = "again" if again else record["state"]
+    if not state:
+        return set()
     marked = _marked(WorkFolder.at(settings.work_dir), step)
     done = {target for target, what in state.items() if what == DONE and target in marked}
     if settings.again == "failed":
@@ -283,7 +287,7 @@ def _marked(folder: WorkFolder, step: str) -> set[str]:
     ending = f".{step}.done"
     if not folder.output_folder.is_dir():
         return set()
-    names: Iterable[str] = (path.name for path in folder.output_folder.iterdir())
+    names = os.listdir(folder.output_folder)
     return {name.removesuffix(ending) for name in names if name.endswith(ending)}
 
 
