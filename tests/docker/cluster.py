@@ -71,7 +71,7 @@ class Cluster:
 
     def scratch_left(self, node: str) -> list[str]:
         """Folders of dpam-hpc in a node's own /tmp."""
-        return self.run(node, "find", "/tmp", "-name", "dh-*", "-prune").split()  # noqa: S108
+        return self.run(node, "find", "/tmp", "-name", "dh-*", "-prune").split()
 
     def logs(self) -> str:
         """What the daemons said, for a failure's report."""
@@ -96,7 +96,7 @@ def wait_for(what: str, look: Callable[[], Found], within: float) -> Found:
 def why_no_engine() -> str:
     """Why no container can be started here, and what to do; empty if one can."""
     if not shutil.which("docker"):
-        return "no docker command: install Docker with compose v2 (as root on Debian: .ci/docker-engine)"
+        return "no docker command: install Docker with compose v2; on Debian .ci/docker-engine does"
     if not _succeeds("docker", "info"):
         return "no Docker engine answers: start one, or as root on Debian .ci/docker-engine does"
     if not _succeeds("docker", "compose", "version"):
