@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,15 @@ class Completed:
     returncode: int
     seconds: float
     cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Captured:
+    """How a program ended, and what it wrote: exit status (negative: signal number), text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class TimedOut(Exception):
@@ -59,6 +70,43 @@ def run(
             process.kill()
             process.wait()
     return Completed(process.returncode, time.monotonic() - start, _children_cpu() - cpu)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    input: str | None = None,
+) -> Captured:
+    """Run ``argv`` to its end and keep what it writes; bytes that are no UTF-8 are replaced.
+
+    After ``timeout`` seconds, or when the caller is interrupted, the program and all that it
+    started in its process group are killed; TimedOut tells of the first.
+    """
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    with process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            raise TimedOut(os.path.basename(argv[0]), timeout) from None
+        finally:
+            if process.returncode is None:
+                # Not the program alone: a child that keeps the pipe open would be waited for.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    return Captured(process.returncode, stdout, stderr)
 
 
 def _children_cpu() -> float:

@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     LOCKED = 5
     STORAGE = 6
     BUNDLE = 7
+    SCHEDULER = 8
     INTERRUPTED = 75
     INTERRUPTED_TWICE = 130
 
@@ -63,3 +64,9 @@ class BundleError(DpamHpcError):
     """A template bundle that is damaged or was made from something else."""
 
     exit_code = ExitCode.BUNDLE
+
+
+class SchedulerError(DpamHpcError):
+    """The scheduler is missing, does not answer, or refuses."""
+
+    exit_code = ExitCode.SCHEDULER

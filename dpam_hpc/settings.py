@@ -1,4 +1,4 @@
-"""Settings of a run: every value with where it came from.
+"""Settings of a run and of its submission: every value with where it came from.
 
 Sources, the strongest first: the flag, the environment (``DPAM_HPC_…``), ``dpam-hpc.toml`` in the
 working folder, ``dpam-hpc.toml`` in the user's configuration folder, the default.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -33,8 +33,11 @@ OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 """Variables of other tools that are heard where ours is not set."""
 EXCLUDED_BY = {
     "target": "targets", "targets": "target", "redo": "retry_failed", "retry_failed": "redo",
+    "image": "no_image", "no_image": "image",
 }  # fmt: skip
 """A setting is not taken where a stronger source has the one that excludes it, unless it is OFF."""
+PATHS = ("work_dir", "data_dir", "targets", "dali_home", "templates", "scratch_dir", "image")
+LISTS = ("target", "sbatch_arg")
 OFF: tuple[Any, ...] = (False, "", "0", "false", "no", "off", [])
 
 
@@ -106,11 +109,46 @@ class RunSettings(BaseModel):
         return self
 
 
+class SubmitSettings(RunSettings):
+    """What ``submit`` needs to know besides; also keys of ``dpam-hpc.toml``."""
+
+    platform: str = "auto"
+    image: Path | None = None
+    no_image: bool = False  # run on the node with this very Python
+    account: str = ""
+    partition: str = ""
+    nodes: Annotated[int, Field(ge=0)] = 0  # 0: as few as will do
+    time: str = ""  # as SLURM writes it; empty: by the prediction
+    max_tasks: Annotated[int, Field(ge=0)] = 0  # 0: as the platform allows
+    sbatch_arg: list[str] = []
+
+    @model_validator(mode="after")
+    def _image_or_not(self) -> SubmitSettings:
+        if self.image and self.no_image:
+            raise ValueError("image and no_image exclude each other")
+        return self
+
+    def for_launchers(self) -> dict[str, Any]:
+        """What of the settings the launchers on the nodes are given, as JSON holds it."""
+        own = set(SubmitSettings.model_fields) - set(RunSettings.model_fields)
+        chosen = {"targets", "target"} | (
+            {"cpus"} if "cpus" not in self.model_fields_set else set()
+        )
+        given = self.model_dump(mode="json", exclude=own | chosen)
+        for name in PATHS:
+            if given.get(name):
+                given[name] = str(Path(given[name]).absolute())
+        return given
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
 @dataclass(frozen=True)
-class Resolved:
+class Resolved(Generic[S]):
     """Settings, and for each one the source of its value."""
 
-    settings: RunSettings
+    settings: S
     sources: dict[str, str]
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -124,14 +162,24 @@ def resolve(
     flags: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
     user_folder: Path | None = None,
-) -> Resolved:
+) -> Resolved[RunSettings]:
+    """Settings of ``run`` from all sources; see ``resolve_for``."""
+    return resolve_for(RunSettings, flags, environment, user_folder)
+
+
+def resolve_for(
+    model: type[S],
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    user_folder: Path | None = None,
+) -> Resolved[S]:
     """Settings from all sources; ConfigError tells every error at once, each with its source.
 
     ``flags`` holds what was given on the command line; a value of None was not given.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, Mapping[str, Any]]] = [("flag", given)]
-    layers.append(("environment", _from_environment(environment)))
+    layers.append(("environment", _from_environment(model, environment)))
     work_dir = Path(given.get("work_dir", environment.get(PREFIX + "WORK_DIR", ".")))
     user_folder = user_folder or platformdirs.user_config_path("dpam-hpc")
     errors = []
@@ -141,17 +189,22 @@ def resolve(
         except ValueError as error:
             errors.append(f"{path}: {error}")
     merged: dict[str, Any] = {}
-    sources = dict.fromkeys(RunSettings.model_fields, "default")
+    sources = dict.fromkeys(model.model_fields, "default")
+    others = SubmitSettings.model_fields.keys() - model.model_fields.keys()
     for source, layer in layers:
         stronger = set(merged)
         for name, value in layer.items():
             excluded = EXCLUDED_BY.get(name, "")
-            if name in merged or (excluded in stronger and merged[excluded] not in OFF):
+            if (
+                name in others
+                or name in merged
+                or (excluded in stronger and merged[excluded] not in OFF)
+            ):
                 continue
             merged[name] = value
             sources[name] = f"{source} {_spelled(name, source, environment)}".strip()
     try:
-        settings = RunSettings(**merged)
+        settings = model(**merged)
     except ValidationError as error:
         errors += [_explained(item, sources) for item in error.errors()]
     if errors:
@@ -162,13 +215,13 @@ def resolve(
     return Resolved(settings, sources)
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(model: type[RunSettings], environment: Mapping[str, str]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
-    for name in RunSettings.model_fields:
+    for name in model.model_fields:
         for variable in (PREFIX + name.upper(), OTHER_VARIABLES.get(name, "")):
             if environment.get(variable) and name not in layer:
                 value = environment[variable]
-                layer[name] = value.split() if name == "target" else value
+                layer[name] = value.split() if name in LISTS else value
     return layer
 
 
@@ -180,8 +233,9 @@ def _from_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(str(error)) from None
-    paths = ("data_dir", "targets", "dali_home", "templates", "scratch_dir")
-    for name in paths:
+    for name in PATHS:
+        if name == "work_dir":
+            continue  # it is the folder that was named, or the one of this file
         if isinstance(content.get(name), str):
             content[name] = path.parent / Path(content[name]).expanduser()
     return content
@@ -199,7 +253,7 @@ def _spelled(name: str, source: str, environment: Mapping[str, str]) -> str:
 def _explained(item: Any, sources: Mapping[str, str]) -> str:
     name = str(item["loc"][0]) if item["loc"] else ""
     if item["type"] == "extra_forbidden":
-        near = get_close_matches(name, RunSettings.model_fields, 1)
+        near = get_close_matches(name, SubmitSettings.model_fields, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{name}: there is no such setting ({sources.get(name, 'unknown source')}){hint}"
     text = str(item["msg"]).removeprefix("Value error, ")

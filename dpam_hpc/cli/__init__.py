@@ -9,8 +9,12 @@ from typing import Annotated
 import typer
 
 from dpam_hpc import __version__
-from dpam_hpc.cli import bundle, dali
+from dpam_hpc.cli import bundle, dali, platforms
+from dpam_hpc.cli.init import init
+from dpam_hpc.cli.launch import launch
 from dpam_hpc.cli.run import run
+from dpam_hpc.cli.status import cancel, logs, status
+from dpam_hpc.cli.submit import resume, submit
 from dpam_hpc.errors import DpamHpcError
 
 app = typer.Typer(
@@ -21,8 +25,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(init)
+app.command()(submit)
+app.command()(status)
+app.command()(resume)
+app.command()(cancel)
+app.command()(logs)
+app.command(hidden=True)(launch)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(dali.app, name="dali")
+app.add_typer(platforms.app, name="platforms")
 
 
 def _print_version(wanted: bool) -> None:
@@ -31,10 +43,24 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _help_all(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        for command in getattr(context.command, "commands", {}).values():
+            command.hidden = False
+        print(context.get_help())
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+    help_all: Annotated[
+        bool,
+        typer.Option(
+            "--help-all", callback=_help_all, is_eager=True, help="With the verbs of job scripts."
+        ),
     ] = False,
 ) -> None:
     pass

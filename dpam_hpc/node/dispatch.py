@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,13 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from dpam_hpc import cost
 from dpam_hpc.errors import AlignerError, StorageError
 from dpam_hpc.journal import Record
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import DONE, StagedTarget, Staging, TargetResult
-from dpam_hpc.node.window import Window
+from dpam_hpc.node.window import Job, Window
 from dpam_hpc.node.work import Prewarm, Unit
 from dpam_hpc.node.workers import Answer, Pool
 
@@ -26,6 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TICK = 0.5
+TIME_MARGIN = 1.5
 STAGING_THREADS = 4
 PREWARM_AT_ONCE = 4
 DEATHS_BEFORE_GIVING_UP = 4
@@ -49,6 +52,7 @@ class Dispatcher:
         prewarm: bool,
         grace: float,
         on_tick: Callable[[Progress], None],
+        deadline: float | None = None,
     ) -> None:
         self._staging = staging
         self._pool = pool
@@ -57,6 +61,7 @@ class Dispatcher:
         self._shutdown = shutdown
         self._grace = grace
         self._on_tick = on_tick
+        self._deadline = deadline
         self._window = Window()
         self._prewarm = prewarm
         self._to_prewarm: deque[str] = deque()
@@ -122,8 +127,10 @@ class Dispatcher:
             return
         cost_to_come = targets_to_come * TYPICAL_CANDIDATES * TYPICAL_RESIDUES
         while self._pool.busy_with(Unit) < self._workers:
-            found = self._window.next(self._workers, cost_to_come)
+            found = self._window.next(self._workers, cost_to_come, self._fits)
             if found is None:
+                if len(self._window) and not self._pool.busy_with(Unit):
+                    self._shutdown.ask("the time that is left to the job")
                 break
             job, templates = found
             unit = Unit(self._room.place, job.target.id, templates)
@@ -138,6 +145,16 @@ class Dispatcher:
             now = [self._to_prewarm.popleft() for _ in range(PREWARM_AT_ONCE) if self._to_prewarm]
             with suppress(OSError):  # it only helps
                 self._pool.give(Prewarm(self._room.place, tuple(now)))
+
+    def _fits(self, job: Job) -> bool:
+        """Whether a target that is not begun can be finished in the time that is left."""
+        if self._deadline is None:
+            return True
+        predicted = cost.seconds(
+            job.target.residues, len(job.target.candidates) * cost.TYPICAL_TEMPLATE
+        )
+        shared_by = min(self._workers, os.cpu_count() or 1)
+        return time.time() + self._grace + TIME_MARGIN * predicted / shared_by < self._deadline
 
     def _wait(self) -> None:
         """Wait for something to happen and take in all that did."""

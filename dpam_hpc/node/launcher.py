@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpam_hpc import settings, target
@@ -18,7 +19,7 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, StorageError
-from dpam_hpc.journal import Journal
+from dpam_hpc.journal import Journal, Record
 from dpam_hpc.node import scratch
 from dpam_hpc.node.dispatch import Dispatcher
 from dpam_hpc.node.progress import Progress
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDER = ".dpam-hpc"
 JOURNAL = "journal.jsonl"
+LOST = "its task was given to another launcher"
 BYTES_A_WORKER = 20_000_000
 BYTES_A_TEMPLATE = 40_000
 TEMPLATES_A_TARGET = 300
@@ -41,6 +43,25 @@ LISTING_FROM = 20
 """Targets from which on one listing of a folder is cheaper than a look for each file."""
 SAMPLED_TEMPLATES = 2
 """Templates whose PDB files are compared with the bundle at the start of a run."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
+
+    ``earlier`` are records of its task's earlier starts, ``rank`` grows with each start.
+    ``deadline`` is when the job's time is up, in seconds since the epoch.
+    """
+
+    folder: Path
+    journal: Path
+    earlier: tuple[Record, ...] = ()
+    rank: int = 0
+    heartbeat: float = 10.0
+    stale_after: float = 60.0
+    patience: float = 90.0
+    scratch_candidates: tuple[str, ...] = ()
+    deadline: float | None = None
 
 
 class IterativeDali:
@@ -60,12 +81,14 @@ class IterativeDali:
         expected_targets: int | None = None,
         shutdown: Shutdown | None = None,
         on_tick: Callable[[Progress], None] = lambda progress: None,
+        station: Station | None = None,
     ) -> None:
         self._settings = run_settings
         self._expected_targets = expected_targets
         self._shutdown = shutdown or Shutdown()
         self._own_shutdown = shutdown is None
         self._on_tick = on_tick
+        self._station = station
         self._exit = ExitStack()
 
     def __enter__(self) -> IterativeDali:
@@ -93,15 +116,18 @@ class IterativeDali:
         options = aligner_options(self._settings)
         fingerprint = aligner.fingerprint(options)
 
-        run_folder = self.folder.root / RUN_FOLDER
+        run_folder = self._station.folder if self._station else self.folder.root / RUN_FOLDER
         run_folder.mkdir(exist_ok=True)
-        self._lock = RunLock(run_folder)
+        self._lock = self._take_lock(run_folder)
         stack.callback(self._lock.release)
-        self._lock.keep_alive()
+        self._lock.keep_alive(lambda: self._shutdown.ask(LOST, at_once=True))
         if self._lock.took_over:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
-        choice = scratch.choose(run_folder, needed, self._settings.scratch_dir)
+        candidates = self._station.scratch_candidates if self._station else ()
+        choice = scratch.choose(
+            run_folder, needed, self._settings.scratch_dir, candidates=candidates
+        )
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
@@ -125,8 +151,10 @@ class IterativeDali:
             return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
 
         # After the proof: an open file costs an operation at each start of a program.
-        journal = Journal(run_folder / JOURNAL)
+        journal = Journal(self._station.journal if self._station else run_folder / JOURNAL)
         stack.callback(journal.close)
+        if self._station:
+            journal.records[:0] = self._station.earlier
         self._pool = Pool(start_worker, self._shutdown.wakeup)
         stack.callback(self._pool.end)
         self._staging = Staging(
@@ -155,6 +183,7 @@ class IterativeDali:
             prewarm=self._room.place.bundle is None,
             grace=self._settings.grace,
             on_tick=self._on_tick,
+            deadline=self._station.deadline if self._station else None,
         )
         try:
             if self._settings.redo:
@@ -167,6 +196,18 @@ class IterativeDali:
             ) from None
         finally:
             self._staging.finish()
+
+    def _take_lock(self, folder: Path) -> RunLock:
+        station = self._station
+        if station is None:
+            return RunLock(folder)
+        return RunLock(
+            folder,
+            rank=station.rank,
+            heartbeat=station.heartbeat,
+            stale_after=station.stale_after,
+            patience=station.patience,
+        )
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:
         """BundleError if the bundle is another build's, or made from other PDB files.

@@ -1,4 +1,4 @@
-"""One run at a time in a working folder: a lock file that names its holder."""
+"""One run at a time in a folder: a lock file that names its holder, and is a lease by its age."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ HALF_MADE_TRIES = 20
 HALF_MADE_WAIT = 0.1
 TAKEOVER_TRIES = 50
 TAKEOVER_WAIT = 0.1
+PATIENT_WAIT = 1.0
 ABANDONED_AFTER = 60.0
 STALE_AFTER = 600.0
 """Seconds without a heartbeat after which a holder on another machine is taken for dead."""
@@ -35,24 +37,44 @@ class Holder:
     boot: str
     token: str
     pid_namespace: int = 0
+    rank: int = 0
 
 
 class RunLock:
-    """Held from construction to ``release``; ``beat`` now and then while it is held."""
+    """Held from construction to ``release``; ``beat`` now and then while it is held.
 
-    def __init__(self, folder: Path) -> None:
+    Of two holders the one of a higher ``rank`` takes over from a living one: the scheduler has
+    started a task again, and what runs elsewhere is no more than a remainder. Whoever cannot have
+    the lock waits for ``patience`` seconds first.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        rank: int = 0,
+        heartbeat: float | None = None,
+        stale_after: float | None = None,
+        patience: float = 0.0,
+    ) -> None:
         self._path = folder / FILE_NAME
-        self._me = Holder(
-            socket.gethostname(),
-            os.getpid(),
-            started_at(os.getpid()),
-            _boot_id(),
-            secrets.token_hex(8),
-            _pid_namespace(),
-        )
+        self._heartbeat = heartbeat or HEARTBEAT
+        self._stale_after = stale_after or STALE_AFTER
+        self._me = _this_process(rank)
         self.took_over: Holder | None = None
         self._last_beat = time.monotonic()
         self._released = threading.Event()
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._acquire()
+                return
+            except LockedError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(PATIENT_WAIT)
+
+    def _acquire(self) -> None:
         holder = None
         for _ in range(TAKEOVER_TRIES):
             if self._create():
@@ -60,14 +82,14 @@ class RunLock:
             holder = self._holder()
             if holder is None:
                 continue
-            if self._is_alive(holder):
+            if _is_alive(holder, self._me, self._path, self._stale_after):
                 break
             if self._replace(holder):
                 self.took_over = holder
                 return
             time.sleep(TAKEOVER_WAIT)
         raise LockedError(
-            f"{folder.parent} is being worked on by another run: "
+            f"{self._path.parent.parent} is being worked on by another run: "
             + (f"{holder.host}, process {holder.pid}" if holder else "it is just starting"),
             f"wait for it or end it; if that machine is gone, remove {self._path}",
         )
@@ -109,26 +131,6 @@ class RunLock:
     def _read(path: Path) -> Holder:
         return Holder(**json.loads(path.read_text()))
 
-    def _is_alive(self, holder: Holder) -> bool:
-        if holder.host == self._me.host:
-            if holder.boot != self._me.boot:
-                return False
-            if holder.pid_namespace == self._me.pid_namespace:
-                return started_at(holder.pid) == holder.started
-        # Another machine, or a container whose process numbers mean nothing here.
-        return self._seconds_without_heartbeat() < STALE_AFTER
-
-    def _seconds_without_heartbeat(self) -> float:
-        """By the file server's clock, which need not be this machine's."""
-        probe = self._path.with_name(f".{FILE_NAME}.{self._me.token}.now")
-        try:
-            probe.touch()
-            return probe.stat().st_mtime - self._path.stat().st_mtime
-        except FileNotFoundError:
-            return STALE_AFTER
-        finally:
-            probe.unlink(missing_ok=True)
-
     def _replace(self, dead: Holder) -> bool:
         """Put this run's lock in the place of a dead one's; of several who try one succeeds.
 
@@ -160,17 +162,32 @@ class RunLock:
 
     def beat(self) -> None:
         """Show that this run is alive; cheap to call often."""
-        if time.monotonic() - self._last_beat > HEARTBEAT:
+        if time.monotonic() - self._last_beat > self._heartbeat:
             self._last_beat = time.monotonic()
             with suppress(OSError, ValueError, TypeError):
                 if self._read(self._path).token == self._me.token:
                     os.utime(self._path)
 
-    def keep_alive(self) -> None:
-        """Beat from now on, from a thread, whatever else this process is waiting for."""
+    def is_lost(self) -> bool:
+        """Whether another has taken the lock over; where that cannot be told, no."""
+        try:
+            return self._read(self._path).token != self._me.token
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError, TypeError):
+            return False
+
+    def keep_alive(self, on_lost: Callable[[], None] = lambda: None) -> None:
+        """Beat from now on, from a thread, whatever else this process is waiting for.
+
+        ``on_lost`` is called from there, once, when another has taken the lock over.
+        """
 
         def beat() -> None:
-            while not self._released.wait(HEARTBEAT):
+            while not self._released.wait(self._heartbeat):
+                if self.is_lost() and not self._released.is_set():
+                    on_lost()
+                    return
                 self.beat()
 
         threading.Thread(target=beat, name="heartbeat", daemon=True).start()
@@ -181,6 +198,52 @@ class RunLock:
         with suppress(OSError, ValueError, TypeError):
             if self._read(self._path).token == self._me.token:
                 self._path.unlink()
+
+
+def holder_at_work(folder: Path, stale_after: float = STALE_AFTER) -> Holder | None:
+    """Who holds the lock of ``folder`` and is alive, as far as can be told from here."""
+    path = folder / FILE_NAME
+    try:
+        holder = RunLock._read(path)
+    except (OSError, ValueError, TypeError):
+        return None
+    return holder if _is_alive(holder, _this_process(0), path, stale_after) else None
+
+
+def _this_process(rank: int) -> Holder:
+    return Holder(
+        socket.gethostname(),
+        os.getpid(),
+        started_at(os.getpid()),
+        _boot_id(),
+        secrets.token_hex(8),
+        _pid_namespace(),
+        rank,
+    )
+
+
+def _is_alive(holder: Holder, me: Holder, path: Path, stale_after: float) -> bool:
+    if holder.rank < me.rank:
+        return False
+    if holder.host == me.host:
+        if holder.boot != me.boot:
+            return False
+        if holder.pid_namespace == me.pid_namespace:
+            return started_at(holder.pid) == holder.started
+    # Another machine, or a container whose process numbers mean nothing here.
+    return _seconds_without_heartbeat(path, me.token, stale_after) < stale_after
+
+
+def _seconds_without_heartbeat(path: Path, token: str, if_gone: float) -> float:
+    """By the file server's clock, which need not be this machine's."""
+    probe = path.with_name(f".{FILE_NAME}.{token}.now")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except FileNotFoundError:
+        return if_gone
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def started_at(pid: int) -> int:

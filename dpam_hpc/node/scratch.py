@@ -44,6 +44,7 @@ def choose(
     need: int,
     explicit: Path | None = None,
     environment: Mapping[str, str] = os.environ,
+    candidates: Sequence[str] = (),
 ) -> Choice:
     """The first place that is node-local, writable and has ``need`` bytes free.
 
@@ -62,7 +63,7 @@ def choose(
             explicit, [f"{explicit} is on a shared file system ({shared})"] if shared else []
         )
     choice = Choice(work_dir, is_fallback=True)
-    for name, folder in _places(environment):
+    for name, folder in _places(candidates or CANDIDATES, environment):
         problem = "is not set" if folder is None else _problem(folder, need)
         if folder is not None and not problem and (shared := _shared_type(folder)):
             problem = f"is on a shared file system ({shared})"
@@ -78,9 +79,11 @@ def choose(
     return choice
 
 
-def _places(environment: Mapping[str, str]) -> list[tuple[str, Path | None]]:
+def _places(
+    candidates: Sequence[str], environment: Mapping[str, str]
+) -> list[tuple[str, Path | None]]:
     places: list[tuple[str, Path | None]] = []
-    for name in CANDIDATES:
+    for name in candidates:
         value = environment.get(name[1:], "") if name.startswith("$") else name
         label = f"{name} ({value})" if name.startswith("$") else name
         places.append((label, Path(value) if value else None))

@@ -47,6 +47,12 @@ class Shutdown:
             self.at_once = True
         self.reason = self.reason or signal.Signals(number).name
 
+    def ask(self, reason: str, *, at_once: bool = False) -> None:
+        """Ask for an end as a signal does, from any thread."""
+        self.reason = self.reason or reason
+        self.at_once = self.at_once or at_once
+        self.wake()
+
     def wake(self) -> None:
         """Wake the waiting loop from another thread."""
         with suppress(OSError):  # full: it will wake anyhow

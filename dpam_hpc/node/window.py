@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dpam_hpc.align.iterate import TemplateResult
@@ -86,12 +87,18 @@ class Window:
         """The job of a target."""
         return self._jobs[target]
 
-    def next(self, workers: int, cost_to_come: int) -> tuple[Job, tuple[str, ...]] | None:
-        """The next unit's job and templates, noted as running; None where all are handed out.
+    def next(
+        self,
+        workers: int,
+        cost_to_come: int,
+        may_begin: Callable[[Job], bool] = lambda job: True,
+    ) -> tuple[Job, tuple[str, ...]] | None:
+        """The next unit's job and templates, noted as running; None where there is none.
 
         ``cost_to_come`` is a guess at the cost of targets that are not in the window yet.
         """
-        ready = [job for job in self._jobs.values() if job.left]
+        left = (job for job in self._jobs.values() if job.left)
+        ready = [job for job in left if job.begun or may_begin(job)]
         if not ready:
             return None
         job = max(ready, key=lambda job: job.predicted)

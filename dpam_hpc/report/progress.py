@@ -56,7 +56,8 @@ class ProgressDisplay:
 class CountDisplay:
     """Call it with how many of how many are done: it shows them now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "templates") -> None:
+        self._what = what
         self._terminal = sys.stderr.isatty()
         self._last = time.monotonic()
 
@@ -66,7 +67,7 @@ class CountDisplay:
         if now - self._last >= (TERMINAL_EVERY if self._terminal else LINE_EVERY):
             self._last = now
             end = "\r" if self._terminal else "\n"
-            print(f"{done}/{total} templates", file=sys.stderr, flush=True, end=end)
+            print(f"{done}/{total} {self._what}", file=sys.stderr, flush=True, end=end)
 
 
 def line(progress: Progress) -> str:

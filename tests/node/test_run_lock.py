@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from dpam_hpc.errors import ExitCode, LockedError
 from dpam_hpc.node import run_lock
-from dpam_hpc.node.run_lock import FILE_NAME, STALE_AFTER, RunLock
+from dpam_hpc.node.run_lock import FILE_NAME, STALE_AFTER, RunLock, holder_at_work
 
 STARTED_AGAIN = {"started": 1}
 
@@ -126,17 +127,46 @@ def test_a_holder_elsewhere_without_a_heartbeat_is_taken_over_from(tmp_path: Pat
     assert os.listdir(tmp_path) == [FILE_NAME]
 
 
-def test_the_heartbeat_is_shown_now_and_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lock = RunLock(tmp_path)
+def test_the_heartbeat_is_shown_now_and_then(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path, heartbeat=0.2)
     path = tmp_path / FILE_NAME
     age(path, 100)
     lock.beat()
     assert time.time() - path.stat().st_mtime > 50, "one that was just made needs none"
-    monkeypatch.setattr(run_lock, "HEARTBEAT", -1.0)
+    time.sleep(0.25)
     lock.beat()
     assert time.time() - path.stat().st_mtime < 50
+
+
+def test_a_later_start_takes_over_from_a_living_earlier_one(tmp_path: Path) -> None:
+    earlier = RunLock(tmp_path, heartbeat=0.05)
+    told = threading.Event()
+    earlier.keep_alive(told.set)
+    later = RunLock(tmp_path, rank=1)
+    assert later.took_over is not None and later.took_over.pid == os.getpid()
+    assert told.wait(5), "the earlier one is told"
+    assert earlier.is_lost() and not later.is_lost()
+    earlier.release()
+    assert not later.is_lost(), "what it releases is not the later one's"
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+
+
+def test_a_patient_one_waits_for_the_lock(tmp_path: Path) -> None:
+    held = RunLock(tmp_path)
+    threading.Timer(1.2, held.release).start()
+    RunLock(tmp_path, patience=10)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path, patience=0.1)
+
+
+def test_who_is_at_work_is_told_without_taking_the_lock(tmp_path: Path) -> None:
+    assert holder_at_work(tmp_path) is None
+    lock = RunLock(tmp_path)
+    holder = holder_at_work(tmp_path)
+    assert holder is not None and holder.pid == os.getpid()
+    assert not lock.is_lost()
+    assert os.listdir(tmp_path) == [FILE_NAME]
 
 
 def test_a_lock_that_was_taken_over_is_not_released(tmp_path: Path) -> None:

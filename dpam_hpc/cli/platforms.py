@@ -1,0 +1,164 @@
+"""The verbs of ``platforms``."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpam_hpc.cli.options import path_argument
+from dpam_hpc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(help="Sites: which are known, and which one this is.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.command("list")
+def platforms_list(json: AsJson = False) -> None:
+    """All platforms and their files; of two files of one name the stronger one."""
+    from dpam_hpc.platforms import library
+
+    platforms, broken = library.sound()
+    files = {name: paths[0] for name, paths in library.found().items()}
+    if json:
+        rows: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "descr": platforms[name].descr if name in platforms else None,
+                "file": str(file),
+                "problems": [str(problem) for problem in broken.get(name, ())],
+            }
+            for name, file in files.items()
+        ]
+        print(json_module.dumps(rows, indent=1))
+        return
+    table = _table("name", "what it is", "file")
+    for name, file in files.items():
+        is_sound = name in platforms
+        descr = platforms[name].descr if is_sound else f"cannot be used, {len(broken[name])} errors"
+        _add(table, name, descr, "shipped" if file.parent == library.shipped_folder() else file)
+    _print(table)
+
+
+@app.command("show")
+def platforms_show(
+    name: Annotated[str, typer.Argument(help="A platform's name.")], json: AsJson = False
+) -> None:
+    """All that is known of a platform, with what it extends, and the source of each fact."""
+    from dpam_hpc.platforms import library
+    from dpam_hpc.platforms.model import Partition
+
+    platform = library.named(name)
+    file = library.where(name)
+    content = platform.model_dump(mode="json", by_alias=True)
+    if json:
+        print(json_module.dumps({"file": str(file), **content}, indent=1))
+        return
+    partitions, source = content.pop("partitions"), content.pop("source")
+    print(f"{file}\n")
+    table = _table("field", "value")
+    for key, value in content.items():
+        is_table = isinstance(value, dict) and key != "env_match"
+        for field, each in value.items() if is_table else [("", value)]:
+            _add(table, f"{key}.{field}" if field else key, _shown(each))
+    _print(table)
+    if partitions:
+        table = _table("partition", *partitions)
+        for field in Partition.model_fields:
+            _add(table, field, *(_shown(each[field]) for each in partitions.values()))
+        _print(table)
+    if source:
+        table = _table("fact", "source")
+        for fact, told in source.items():
+            _add(table, fact, told)
+        _print(table)
+
+
+@app.command("detect")
+def platforms_detect(json: AsJson = False) -> None:
+    """Which platform this machine is, by which rule, and why it is none of the others."""
+    import os
+    from dataclasses import asdict
+
+    from dpam_hpc.platforms import detect, library
+
+    found = detect.detect(library.every(), os.environ, detect.host_name(), detect.ask_slurm)
+    name = found.platform.name
+    if json:
+        content = {
+            "platform": name,
+            "file": str(library.where(name)),
+            "rule": found.rule,
+            "reason": found.reason,
+            "verdicts": [asdict(verdict) for verdict in found.verdicts],
+        }
+        print(json_module.dumps(content, indent=1))
+        return
+    print(f"{name}: {found.reason}")
+    table = _table("platform", "rule", "why, or why not")
+    for verdict in found.verdicts:
+        _add(table, verdict.name, verdict.rule or "-", verdict.why)
+    _print(table)
+
+
+@app.command("check")
+def platforms_check(
+    file: Annotated[Path, path_argument("A platform's file.")], json: AsJson = False
+) -> None:
+    """Tell all that is wrong with a platform's file, with lines; exit code 2 if anything is."""
+    from dpam_hpc.platforms import library
+    from dpam_hpc.platforms.reading import PlatformError
+
+    problems: list[dict[str, Any]] = []
+    try:
+        platform = library.checked(file)
+    except PlatformError as error:
+        if not json:
+            raise
+        problems = [
+            {"file": str(each.file), "line": each.line, "key": each.key, "text": each.text}
+            for each in error.problems
+        ]
+    if json:
+        print(json_module.dumps({"file": str(file), "problems": problems}, indent=1))
+        if problems:
+            raise typer.Exit(ExitCode.USAGE)
+        return
+    print(f"{file}: platform {platform.name} can be used ({platform.descr})")
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: object) -> None:
+    from rich.text import Text
+
+    table.add_row(*(Text(str(cell)) for cell in cells))  # Text: a pattern may hold brackets
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {each}" for key, each in value.items())
+    return " ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,113 @@
+"""The verbs ``status``, ``cancel`` and ``logs`` of a submitted run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.errors import ConfigError, SchedulerError
+
+if TYPE_CHECKING:
+    from dpam_hpc.report.status import RunStatus
+    from dpam_hpc.run_dir import RunDir
+
+WATCH_EVERY = 5.0
+LOG_LINES = 40
+
+
+def status(
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Where the run that was submitted last stands."""
+    from rich.console import Console
+
+    from dpam_hpc.report import status as report
+    from dpam_hpc.run_dir import RunDir
+
+    run = RunDir.latest(work_dir or Path())
+    console = Console()
+    while True:
+        found = _look(run)
+        if json:
+            print(report.as_json(found))
+        else:
+            if watch and console.is_terminal:
+                console.clear()
+            console.print(report.table(found), highlight=False)
+        if not watch or not found.queued:
+            return
+        time.sleep(WATCH_EVERY)
+
+
+def cancel(
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+) -> None:
+    """End the jobs of the run that was submitted last; what is done stays done."""
+    from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.submit.platform_choice import scheduler
+
+    run = RunDir.latest(work_dir or Path())
+    run.cancel()
+    jobs = [job["job"] for job in run.jobs()]
+    scheduler(run.plan().scheduler, run.work_dir).cancel(jobs)
+    print(f"run {run.id}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
+
+
+def logs(
+    what: Annotated[str, typer.Argument(help="A target's id or a task's number.")] = "",
+    work_dir: Annotated[Path, path_option("dpam's working folder.", "--work-dir", "-C")] = Path(),
+    lines: Annotated[int, typer.Option(help="How many lines of each log.")] = LOG_LINES,
+) -> None:
+    """The end of a task's log, or what is known of a target; of all tasks if none is named."""
+    from dpam_hpc.run_dir import RunDir
+
+    run = RunDir.latest(work_dir)
+    plan = run.plan()
+    if what and not (what.isdigit() and int(what) < len(plan.tasks)):
+        number = next(
+            (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
+        )
+        if number is None:
+            raise ConfigError(f"run {run.id} has no target and no task {what}")
+        print(f"{what} is in task {number}")
+        for record in run.records(number):
+            if record["target"] == what:
+                facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
+                print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()))
+        what = str(number)
+    found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
+    if not found:
+        print("nothing was logged yet")
+    for path in found:
+        print(f"==> {path} <==")
+        print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+
+
+def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
+    """Whether a log is the task's: an array's has the element in its name, others have all."""
+    job, _, index = path.stem.partition("_")
+    for submitted in run.jobs():
+        if str(submitted["job"]) == job:
+            return not index or int(submitted["first"]) + int(index) == number
+    return not index
+
+
+def _look(run: RunDir) -> RunStatus:
+    """A run's status; where the scheduler is silent what the folder alone tells, and that."""
+    from dpam_hpc.report.status import look
+    from dpam_hpc.submit.platform_choice import scheduler
+
+    try:
+        return look(run, scheduler(run.plan().scheduler, run.work_dir))
+    except SchedulerError as error:
+        found = look(run, None)
+        found.problem = f"what the scheduler says is not known: {error.what}"
+        print(f"dpam-hpc: {error.what}", file=sys.stderr)
+        return found

@@ -1,0 +1,217 @@
+"""The verbs ``submit`` and ``resume``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.settings import SubmitSettings
+    from dpam_hpc.submit.scheduler import Scheduler
+    from dpam_hpc.submit.submission import Prepared
+
+LOOK_EVERY = 5.0
+
+
+def submit(
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
+    ] = None,
+    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
+    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
+    no_image: Annotated[
+        bool | None, typer.Option("--no-image", help="Run with this Python on the nodes.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
+    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes; default: as few as will do.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Time limit of a job; default: by the prediction.")
+    ] = None,
+    max_tasks: Annotated[int | None, typer.Option(help="No more tasks than this.")] = None,
+    targets: Annotated[Path | None, path_option("A file of target ids, one a line.")] = None,
+    scratch_dir: Annotated[
+        Path | None, path_option("Scratch on the nodes; else chosen there.")
+    ] = None,
+    dali_workers: Annotated[int | None, typer.Option(help="Workers a node.")] = None,
+    dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder on the nodes.")] = None,
+    aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
+    cpus: Annotated[int | None, typer.Option(help="Processors of a node.")] = None,
+    min_free_gb: Annotated[
+        float | None, typer.Option(help="Free scratch under which no work starts.")
+    ] = None,
+    grace: Annotated[
+        float | None, typer.Option(help="Seconds for running work after a signal.")
+    ] = None,
+    retry_failed: Annotated[
+        bool | None, typer.Option("--retry-failed", help="Earlier failures once more.")
+    ] = None,
+    redo: Annotated[bool | None, typer.Option("--redo", help="Everything again.")] = None,
+    dpam_state: Annotated[
+        bool | None, typer.Option("--dpam-state", help="Write dpam's state files too.")
+    ] = None,
+    sbatch_arg: Annotated[
+        list[str] | None, typer.Option(help="An option for sbatch, --name=value; again for more.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print plan and scripts; submit nothing.")
+    ] = False,
+    test_only: Annotated[
+        bool, typer.Option("--test-only", help="Ask the scheduler, submit nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when all jobs are over.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The plan and the job ids as JSON.")] = False,
+) -> None:
+    """Submit a working folder's targets to the cluster, as jobs that go on wherever they end.
+
+    Exit codes: 0 submitted, 2 not possible as asked, 8 the scheduler refuses or is silent.
+    """
+    from dpam_hpc.settings import SubmitSettings, resolve_for
+
+    given: dict[str, Any] = {
+        "work_dir": work_dir, "platform": platform, "data_dir": data_dir, "templates": templates,
+        "image": image, "no_image": no_image, "account": account, "partition": partition,
+        "nodes": nodes, "time": time, "max_tasks": max_tasks, "targets": targets,
+        "scratch_dir": scratch_dir, "dali_workers": dali_workers, "dali_home": dali_home,
+        "aligner": aligner, "cpus": cpus, "min_free_gb": min_free_gb, "grace": grace,
+        "retry_failed": retry_failed, "redo": redo, "dpam_state": dpam_state,
+        "sbatch_arg": sbatch_arg or None,
+    }  # fmt: skip
+    settings = resolve_for(SubmitSettings, given).settings
+    _submit(settings, None, dry_run=dry_run, test_only=test_only, wait=wait, json=json)
+
+
+def resume(
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes; default: as few as will do.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Another partition (queue).")] = None,
+    time: Annotated[str | None, typer.Option(help="Another time limit.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Earlier failures once more.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print plan and scripts; submit nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when all jobs are over.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The plan and the job ids as JSON.")] = False,
+) -> None:
+    """Submit what is left of the last run, in new tasks of equal cost.
+
+    Exit code 0 too where nothing is left.
+    """
+    from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.settings import SubmitSettings
+    from dpam_hpc.submit.resuming import left_of
+    from dpam_hpc.submit.submission import over
+
+    run = RunDir.latest(work_dir or Path())
+    changes: dict[str, Any] = {"nodes": nodes, "partition": partition, "time": time}
+    values = {**run.plan().submit, **{k: v for k, v in changes.items() if v is not None}}
+    # What --redo has begun is in the journals: with it everything would begin anew.
+    values |= {"redo": False, "retry_failed": retry_failed}
+    settings = SubmitSettings(**values)
+    left = left_of(run, over(settings))
+    if not left:
+        print(f"nothing is left of run {run.id}")
+        return
+    _submit(settings, left, dry_run=dry_run, test_only=False, wait=wait, json=json)
+
+
+def _submit(
+    settings: SubmitSettings,
+    targets: list[str] | None,
+    *,
+    dry_run: bool,
+    test_only: bool,
+    wait: bool,
+    json: bool,
+) -> None:
+    from dpam_hpc.report import plan as report
+    from dpam_hpc.report.progress import CountDisplay
+    from dpam_hpc.submit import submission
+    from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_of
+    from dpam_hpc.submit.resuming import take_from
+
+    platform, reason = choose(settings.platform)
+    scheduler = scheduler_of(platform, settings.work_dir)
+    prepared = submission.prepare(
+        settings,
+        platform,
+        None if dry_run else scheduler,
+        targets=targets,
+        on_count=CountDisplay("targets"),
+    )
+    prepared.remarks.insert(0, f"platform {platform.name}: {reason}")
+    if dry_run or test_only:
+        _show(prepared, scheduler if test_only else None, json)
+        return
+    before = submission.latest_run(settings.work_dir)
+    run = submission.write(prepared, renderer())
+    if before is not None:
+        take_from(before)
+    ids = submission.submit(run, scheduler)
+    if json:
+        print(report.as_json(prepared, run.id, ids))
+    else:
+        report.print_plan(prepared)
+        print(f"run {run.id} submitted: job {', '.join(ids)}; its folder is {run.path}")
+        print("dpam-hpc status tells where it stands; dpam-hpc resume goes on with what is left")
+    if wait:
+        raise typer.Exit(_wait(run, scheduler))
+
+
+def _show(prepared: Prepared, scheduler: Scheduler | None, json: bool) -> None:
+    """Print what would be submitted; ask the scheduler of it, if one is given."""
+    from dpam_hpc.report import plan as report
+    from dpam_hpc.run_dir import FOLDER, RUNS, RunDir
+    from dpam_hpc.submit.platform_choice import renderer
+
+    run = RunDir(prepared.settings.work_dir / FOLDER / RUNS / "DRY-RUN")
+    scripts = prepared.scripts(run, renderer())
+    if json:
+        print(report.as_json(prepared, "", [], scripts))
+    else:
+        report.print_plan(prepared)
+        for name, text in scripts.items():
+            print(f"\n==> {name} <==\n{text}", end="")
+    if scheduler is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            for job in prepared.jobs():
+                path = Path(folder) / job.script
+                path.write_text(scripts[job.script])
+                print(scheduler.test(path, []), file=sys.stderr)
+
+
+def _wait(run: RunDir, scheduler: Scheduler) -> int:
+    """Until no job of the run is queued any more; 0 if all its targets are done."""
+    from dpam_hpc.errors import SchedulerError
+    from dpam_hpc.report.status import look, one_line
+
+    while True:
+        try:
+            status = look(run, scheduler)
+        except SchedulerError as error:
+            print(error.what, file=sys.stderr)
+        else:
+            print(one_line(status), file=sys.stderr, flush=True)
+            if not status.queued:
+                if status.done == status.targets and not status.with_failures:
+                    return ExitCode.DONE
+                if status.left == 0:
+                    return ExitCode.FAILURES
+                raise ConfigError(
+                    f"the jobs of run {run.id} are over, and {status.left} targets are left",
+                    "dpam-hpc logs tells why; dpam-hpc resume goes on",
+                )
+        time.sleep(LOOK_EVERY)

@@ -1,0 +1,128 @@
+"""A task of a cluster run on its node: what a job script starts, once a node."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpam_hpc import journal, run_dir
+from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
+from dpam_hpc.node import run_lock
+from dpam_hpc.node.launcher import LOST, IterativeDali, Station
+from dpam_hpc.node.progress import Progress
+from dpam_hpc.node.shutdown import Shutdown
+from dpam_hpc.run_dir import RunDir
+from dpam_hpc.settings import RunSettings
+
+log = logging.getLogger(__name__)
+
+SAY_EVERY = 30.0
+"""Seconds between two notes of where a task stands: one operation each on the shared folder."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the node's script knows: the scheduler's job, the node, and what the job is allowed."""
+
+    job: str = ""
+    node: str = ""
+    restart: int = 0
+    deadline: float | None = None
+    scratch: tuple[str, ...] = ()
+
+
+class Reporter:
+    """Writes progress.json of a task, now and then and at its end."""
+
+    def __init__(self, run: RunDir, number: int, start: Start) -> None:
+        self._run = run
+        self._number = number
+        self._base: dict[str, Any] = {
+            "job": start.job, "node": start.node, "restart": start.restart, "began": time.time(),
+        }  # fmt: skip
+        self._said = 0.0
+
+    def say(self, state: str, progress: Progress | None = None, **more: Any) -> None:
+        """Write it now; what cannot be written is left out, since it only informs."""
+        self._said = time.monotonic()
+        content = {**self._base, "state": state, "at": time.time(), **more}
+        if progress is not None:
+            content |= {
+                "targets": progress.targets, "done": progress.done, "failed": progress.failed,
+                "skipped": progress.skipped, "pairs": progress.pairs, "hits": progress.hits,
+                "workers": progress.workers, "busy_fraction": round(progress.busy_fraction, 4),
+                "seconds": round(progress.seconds, 1), "free_bytes": progress.free_bytes,
+                "cpu_seconds": round(sum(progress.cpu.values()), 1),
+            }  # fmt: skip
+        try:
+            self._run.write_progress(self._number, content)
+        except OSError as error:
+            log.warning("where task %d stands cannot be written: %s", self._number, error)
+
+    def tick(self, progress: Progress) -> None:
+        """Say it, if it was not said for a while."""
+        if time.monotonic() - self._said >= SAY_EVERY:
+            self.say("running", progress)
+
+
+def work_off(
+    run: RunDir,
+    number: int,
+    start: Start,
+    shutdown: Shutdown,
+    on_tick: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Do a task's targets, going on where its earlier starts ended; raises DpamHpcError."""
+    plan = run.plan()
+    if not 0 <= number < len(plan.tasks):
+        raise ConfigError(f"{run.path} has no task {number}", f"it has {len(plan.tasks)}, from 0")
+    if run.is_cancelled:
+        raise InterruptedRun(f"run {run.id} was cancelled", "dpam-hpc resume goes on with it")
+    settings = RunSettings(**plan.settings)
+    _refuse_beside_another_run(settings.work_dir)
+    folder = run.task_folder(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    reporter = Reporter(run, number, start)
+    reporter.say("starting")
+    earlier = run_dir.journals(folder)
+    station = Station(
+        folder,
+        run_dir.next_journal(folder, earlier),
+        tuple(record for path in earlier for record in journal.read(path)),
+        rank=start.restart,
+        scratch_candidates=start.scratch,
+        deadline=start.deadline,
+    )
+
+    def tick(progress: Progress) -> None:
+        reporter.tick(progress)
+        on_tick(progress)
+
+    targets = [target for target, _ in run.targets(plan.tasks[number])]
+    session = IterativeDali(
+        settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick, station=station
+    )
+    try:
+        with session:
+            progress = session.run(targets)
+    except DpamHpcError as error:
+        reporter.say("failed", reason=error.what)
+        raise
+    if shutdown.reason == LOST:
+        raise LockedError(f"task {number} of {run.id}: {LOST}", "that one goes on with it")
+    reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
+    return progress
+
+
+def _refuse_beside_another_run(work_dir: Path) -> None:
+    """A ``dpam-hpc run`` in the same folder would work on the same targets."""
+    holder = run_lock.holder_at_work(work_dir / run_dir.FOLDER)
+    if holder is not None:
+        raise LockedError(
+            f"{work_dir} is being worked on by dpam-hpc run: {holder.host}, process {holder.pid}",
+            "wait for it or end it, then dpam-hpc resume",
+        )

@@ -1,0 +1,87 @@
+"""What ``submit`` tells of a plan: a table for people, the same as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dpam_hpc.submit.shape import STARTUP, clock
+
+if TYPE_CHECKING:
+    from dpam_hpc.submit.submission import Prepared
+
+PROBLEMS_SHOWN = 5
+
+
+def print_plan(prepared: Prepared) -> None:
+    """The plan as people read it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shape, found = prepared.shape, prepared.found
+    loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
+    where = f", partition {prepared.settings.partition}" if prepared.settings.partition else ""
+    before = f" ({prepared.done_before} more are done or failed)" if prepared.done_before else ""
+    kind = "nodes of one job" if prepared.multi_node else "tasks"
+    rows = [
+        ("targets", f"{len(found.costs)}{before}, {found.pairs} pairs"),
+        ("work", f"{_hours(sum(loads))} of CPU time predicted"),
+        ("jobs", f"{shape.tasks} {kind}, {shape.at_once} at a time{where}"),
+        ("a task", f"{_clock(max(loads) / prepared.cpus)} on {prepared.cpus} processors predicted"),
+        ("spread", f"{_spread(loads):.1%} between the largest and the smallest task"),
+        ("time limit", clock(shape.time_limit)),
+    ]
+    if shape.starts > 1:
+        rows.append(("requeues", f"each task is expected to need {shape.starts} starts"))
+    table = Table(box=None, show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table, highlight=False)
+    for remark in prepared.remarks:
+        console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)
+    for target, problem in found.problems[:PROBLEMS_SHOWN]:
+        console.print(f"will fail: {target}: {problem}", highlight=False, markup=False)
+    if len(found.problems) > PROBLEMS_SHOWN:
+        console.print(f"... {len(found.problems)} targets in all have such problems")
+
+
+def as_json(
+    prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
+) -> str:
+    """The plan for programs; documented in docs/cluster.md."""
+    loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
+    content = {
+        "run": run,
+        "jobs": list(jobs),
+        "platform": prepared.platform.name,
+        "targets": len(prepared.found.costs),
+        "done_before": prepared.done_before,
+        "pairs": prepared.found.pairs,
+        "cpu_seconds": round(sum(loads), 1),
+        "cpus": prepared.cpus,
+        "tasks": [
+            {"targets": len(part), "cpu_seconds": round(load, 1)}
+            for part, load in zip(prepared.parts, loads, strict=True)
+        ],
+        "at_once": prepared.shape.at_once,
+        "time_limit": prepared.shape.time_limit,
+        "remarks": prepared.remarks,
+        "problems": [list(problem) for problem in prepared.found.problems],
+    }
+    if scripts is not None:
+        content["scripts"] = dict(scripts)
+    return json.dumps(content, indent=1)
+
+
+def _spread(loads: list[float]) -> float:
+    return (max(loads) - min(loads)) / max(loads) if max(loads) else 0.0
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:.0f} seconds"
+
+
+def _clock(seconds: float) -> str:
+    return clock(round(seconds + STARTUP))

@@ -1,0 +1,250 @@
+"""A submitted run's folder, ``WORK_DIR/.dpam-hpc/runs/ID``: what is planned, and what happened.
+
+plan.json       what was planned, with the settings of the launchers
+targets.tsv     id and predicted CPU seconds, a line a target, the tasks one after the other
+problems.tsv    targets whose inputs are missing, which the run will name as failures
+job.sh node.sh  what the scheduler starts, and what runs once a node
+jobs.jsonl      the job ids, in the order of submission
+logs/           what the jobs print
+tasks/K/        of task K: run.lock (its lease), journal-N.jsonl (of its N-th start),
+                progress.json (where it stands)
+cancelled       there once ``dpam-hpc cancel`` was called
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpam_hpc import journal
+from dpam_hpc.errors import ConfigError
+
+SCHEMA = 1
+FOLDER = ".dpam-hpc"
+JOURNAL = "journal.jsonl"
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one node works off: a slice of targets.tsv and its predicted CPU seconds."""
+
+    targets: int
+    seconds: float
+    offset: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as planned: tasks ``first`` to ``first + tasks - 1``."""
+
+    script: str
+    first: int
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run as planned; ``time_limit`` in seconds.
+
+    ``settings`` are the launchers', ``submit`` those of the submission, for a later one.
+    """
+
+    platform: str
+    scheduler: str
+    mode: str
+    nodes: int
+    cpus: int
+    time_limit: int
+    tasks: list[Task]
+    jobs: list[Job]
+    settings: dict[str, Any]
+    submit: dict[str, Any]
+    version: str = ""
+    created: float = field(default_factory=time.time)
+    schema: int = SCHEMA
+
+    @property
+    def targets(self) -> int:
+        """Targets of all tasks."""
+        return sum(task.targets for task in self.tasks)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted CPU seconds of all tasks."""
+        return sum(task.seconds for task in self.tasks)
+
+
+class RunDir:
+    """A run's folder on the shared file system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, work_dir: Path) -> RunDir:
+        """A new, empty run folder; nothing else in it is made yet."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        path = work_dir / FOLDER / RUNS / f"{stamp}-{secrets.token_hex(2)}"
+        path.mkdir(parents=True)
+        (path / "logs").mkdir()
+        return cls(path)
+
+    @classmethod
+    def latest(cls, work_dir: Path) -> RunDir:
+        """The run that was submitted last; ConfigError if there is none."""
+        found = cls.all(work_dir)
+        if not found:
+            raise ConfigError(
+                f"nothing was submitted from {work_dir}", "dpam-hpc submit does that; see --help"
+            )
+        return found[-1]
+
+    @classmethod
+    def all(cls, work_dir: Path) -> list[RunDir]:
+        """All runs of a working folder that were planned to the end, oldest first."""
+        folder = work_dir / FOLDER / RUNS
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        return [cls(folder / name) for name in names if (folder / name / "plan.json").exists()]
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def work_dir(self) -> Path:
+        """The working folder that it is a run of."""
+        return self.path.parent.parent.parent
+
+    def logs(self) -> list[Path]:
+        """What the jobs printed, oldest first."""
+        local = self.work_dir / FOLDER / "local"  # where no scheduler names the logs
+        found = [local / f"local-{job['job']}.log" for job in self.jobs()]
+        found = [path for path in found if path.exists()] + list((self.path / "logs").glob("*.log"))
+        return sorted(found, key=lambda path: path.stat().st_mtime)
+
+    # -- the plan ---------------------------------------------------------------------------------
+
+    def write_targets(self, tasks: Iterable[Iterable[tuple[str, float]]]) -> list[Task]:
+        """Write targets.tsv; the tasks with their places in it."""
+        written = []
+        with (self.path / "targets.tsv").open("wb") as file:
+            for task in tasks:
+                offset, total, count = file.tell(), 0.0, 0
+                for target, seconds in task:
+                    file.write(f"{target}\t{seconds:.3f}\n".encode())
+                    total += seconds
+                    count += 1
+                written.append(Task(count, total, offset, file.tell() - offset))
+        return written
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write plan.json, which makes the folder a run."""
+        temporary = self.path / ".plan.json"
+        temporary.write_text(json.dumps(asdict(plan), indent=1, default=str) + "\n")
+        temporary.rename(self.path / "plan.json")
+
+    def plan(self) -> Plan:
+        """Read plan.json; ConfigError if it is none."""
+        path = self.path / "plan.json"
+        try:
+            content = json.loads(path.read_text())
+            if content.get("schema") != SCHEMA:
+                raise ValueError(f"schema {content.get('schema')}, not {SCHEMA}")
+            content["tasks"] = [Task(**task) for task in content["tasks"]]
+            content["jobs"] = [Job(**job) for job in content["jobs"]]
+            return Plan(**content)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"{path} is no plan of a run: {error}") from None
+
+    def targets(self, task: Task) -> list[tuple[str, float]]:
+        """Ids and predicted CPU seconds of a task's targets."""
+        with (self.path / "targets.tsv").open("rb") as file:
+            file.seek(task.offset)
+            lines = file.read(task.length).decode().splitlines()
+        pairs = (line.split("\t") for line in lines)
+        return [(target, float(seconds)) for target, seconds in pairs]
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def add_job(self, job: str, first: int, tasks: int) -> None:
+        """Note a job of the scheduler's for tasks ``first`` and on."""
+        line = json.dumps({"job": job, "first": first, "tasks": tasks, "at": time.time()}) + "\n"
+        file = os.open(self.path / "jobs.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(file, line.encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs noted; a torn last line is left out."""
+        path = self.path / "jobs.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(x) for x in path.read_text().splitlines(keepends=True) if x[-1] == "\n"]
+
+    def cancel(self) -> None:
+        """Note that the run was cancelled: its jobs do not requeue themselves any more."""
+        (self.path / "cancelled").touch()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether ``cancel`` was called."""
+        return (self.path / "cancelled").exists()
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    def task_folder(self, number: int) -> Path:
+        """Where a task has its lease, journals and progress."""
+        return self.path / "tasks" / str(number)
+
+    def started(self) -> list[int]:
+        """Tasks that were started at least once."""
+        folder = self.path / "tasks"
+        if not folder.is_dir():
+            return []
+        return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+
+    def records(self, number: int) -> Iterator[journal.Record]:
+        """Records of all starts of a task, the oldest first."""
+        for path in journals(self.task_folder(number)):
+            yield from journal.read(path)
+
+    def progress(self, number: int) -> dict[str, Any]:
+        """Where a task stood when it last said so; empty if it never did."""
+        try:
+            content = json.loads((self.task_folder(number) / "progress.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def write_progress(self, number: int, content: dict[str, Any]) -> None:
+        """Say where a task stands."""
+        path = self.task_folder(number) / "progress.json"
+        temporary = path.with_name(f".progress.{os.getpid()}")
+        temporary.write_text(json.dumps(content))
+        temporary.rename(path)
+
+
+def journals(task_folder: Path) -> list[Path]:
+    """The journals of a task's starts, the oldest first."""
+    return sorted(task_folder.glob("journal-*.jsonl"), key=_start_number)
+
+
+def next_journal(task_folder: Path, earlier: Sequence[Path]) -> Path:
+    """Where this start of a task writes."""
+    number = _start_number(earlier[-1]) + 1 if earlier else 0
+    return task_folder / f"journal-{number}.jsonl"
+
+
+def _start_number(path: Path) -> int:
+    return int(path.stem.removeprefix("journal-"))

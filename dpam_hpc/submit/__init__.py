@@ -1,0 +1,1 @@
+"""From a working folder to jobs: plan, preflight, scripts, submission."""

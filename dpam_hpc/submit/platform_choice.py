@@ -1,0 +1,47 @@
+"""Which platform a submission is for, and what that means: its scheduler, the job templates."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import platformdirs
+
+from dpam_hpc.platforms import library
+from dpam_hpc.platforms.detect import ask_slurm, detect
+from dpam_hpc.platforms.model import Platform
+from dpam_hpc.run_dir import FOLDER
+from dpam_hpc.submit.local import Local
+from dpam_hpc.submit.render import Renderer
+from dpam_hpc.submit.scheduler import Scheduler
+from dpam_hpc.submit.slurm import Slurm
+
+AUTO = "auto"
+
+
+def choose(name: str) -> tuple[Platform, str]:
+    """The platform called ``name``, or the one that is detected; and why it is that one."""
+    if name != AUTO:
+        return library.named(name), "named"
+    found = detect(library.every(), os.environ, socket.getfqdn(), ask_slurm)
+    return found.platform, found.reason
+
+
+def scheduler_of(platform: Platform, work_dir: Path) -> Scheduler:
+    """The scheduler of a platform."""
+    return scheduler(platform.scheduler.type, work_dir)
+
+
+def scheduler(kind: str, work_dir: Path) -> Scheduler:
+    """A scheduler by its kind; the local one keeps its logs in the working folder."""
+    if kind == "slurm":
+        return Slurm()
+    folder = work_dir.absolute() / FOLDER / "local"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Local(folder)
+
+
+def renderer() -> Renderer:
+    """Job templates: the user's own before those that come with dpam-hpc."""
+    return Renderer([platformdirs.user_config_path("dpam-hpc") / "templates"])

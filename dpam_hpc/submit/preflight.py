@@ -1,0 +1,131 @@
+"""What would make a run fail as a whole, found before anything is submitted; all of it at once.
+
+What is wrong with single targets is no hindrance: it is told, and the run names it as a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from dpam_hpc import run_dir
+from dpam_hpc.bundle import Bundle
+from dpam_hpc.errors import ConfigError, DpamHpcError, SchedulerError
+from dpam_hpc.node import run_lock
+from dpam_hpc.platforms.model import Platform
+from dpam_hpc.run_dir import RunDir
+from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit.scheduler import Scheduler
+from dpam_hpc.submit.shape import parse_clock
+from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
+
+SIF_MAGIC = b"SIF_MAGIC"
+SIF_ARCHITECTURES = {b"02": "x86_64", b"04": "aarch64"}
+HEADER = 48
+FREE_BYTES = 100_000_000
+"""Room in the working folder under which a run is not begun: hits are small, a full disk is not."""
+OWNED_HERE = OWNED | {"--partition", "--account", "--time", "--mem", "--exclusive"}
+
+
+def problems(
+    settings: SubmitSettings, platform: Platform, scheduler: Scheduler | None
+) -> list[str]:
+    """Everything that is in the way, a line each; ``scheduler``: None where none is asked."""
+    found: list[str] = []
+    # A time limit is asked for in any case: the user's, or by the prediction.
+    given = {"account": settings.account, "partition": settings.partition, "time": "given"}
+    for name in platform.missing(given):
+        found.append(f"platform {platform.name} requires --{name}")
+    found += user_flags_problem(settings.sbatch_arg, OWNED_HERE)
+    if settings.sbatch_arg and platform.scheduler.type == "local":
+        found.append("--sbatch-arg means nothing without SLURM")
+    try:
+        if settings.time:
+            parse_clock(settings.time)
+    except ConfigError as error:
+        found.append(error.what)
+    found += _data(settings)
+    found += _paths(settings)
+    if settings.image:
+        found += _image(settings.image, platform)
+    if not settings.work_dir.is_dir():
+        return [*found, f"there is no folder {settings.work_dir}"]
+    found += _work_dir(settings.work_dir)
+    found += _others(settings.work_dir, scheduler)
+    return found
+
+
+def _data(settings: SubmitSettings) -> list[str]:
+    if settings.templates is not None:
+        try:
+            Bundle(settings.templates)
+        except DpamHpcError as error:
+            return [error.what]
+        return []
+    if settings.data_dir is None:
+        return ["no data folder is named: --data-dir DIR, in which ECOD70/ lies"]
+    if not (settings.data_dir / "ECOD70").is_dir():
+        return [f"there is no folder {settings.data_dir / 'ECOD70'}"]
+    return []
+
+
+def _paths(settings: SubmitSettings) -> list[str]:
+    """Paths that no batch script can hold: sbatch reads lines, apptainer splits at : and , ."""
+    bad = '\n\r\\"' + (":," if settings.image else "")
+    named = [settings.work_dir, settings.data_dir, settings.templates, settings.image]
+    return [
+        f"the path {str(path)!r} has a character that cannot be used in a job"
+        for path in named
+        if path is not None and any(c in bad for c in str(path.absolute()))
+    ]
+
+
+def _image(image: Path, platform: Platform) -> list[str]:
+    try:
+        with image.open("rb") as file:
+            header = file.read(HEADER)
+    except OSError as error:
+        return [f"the image {image} cannot be read: {error.strerror}"]
+    if header[32:41] != SIF_MAGIC:
+        return [f"{image} is no Apptainer image (SIF)"]
+    has = SIF_ARCHITECTURES.get(header[45:47], "another architecture")
+    needs = platform.node_architecture()
+    if has != needs:
+        return [f"{image} is made for {has}, and the nodes of {platform.name} are {needs}"]
+    return []
+
+
+def _work_dir(work_dir: Path) -> list[str]:
+    try:
+        with tempfile.TemporaryFile(dir=work_dir) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return [f"{work_dir} cannot be written: {error.strerror}"]
+    room = os.statvfs(work_dir)
+    if room.f_bavail * room.f_frsize < FREE_BYTES:
+        return [f"{work_dir} has less than {FREE_BYTES // 10**6} MB free"]
+    return []
+
+
+def _others(work_dir: Path, scheduler: Scheduler | None) -> list[str]:
+    """Whoever is at work in the folder already: a ``run``, or jobs that were submitted before."""
+    holder = run_lock.holder_at_work(work_dir / run_dir.FOLDER)
+    if holder is not None:
+        return [f"dpam-hpc run is at work there: {holder.host}, process {holder.pid}"]
+    runs = RunDir.all(work_dir)
+    if not runs or scheduler is None:
+        return []
+    jobs = [job["job"] for job in runs[-1].jobs()]
+    try:
+        queued = [status.job for status in scheduler.status(jobs) if status.state.is_queued]
+    except SchedulerError as error:
+        return [f"whether jobs of run {runs[-1].id} are still queued is not known: {error.what}"]
+    if queued:
+        return [
+            f"run {runs[-1].id} is submitted already: job {', '.join(sorted(set(queued)))}"
+            " (dpam-hpc status tells where it stands, dpam-hpc cancel ends it)"
+        ]
+    return []

@@ -1,0 +1,22 @@
+"""Going on with a run: what is left of it, and taking its tasks away from whoever still runs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from dpam_hpc.node.run_lock import FILE_NAME
+from dpam_hpc.run_dir import RunDir
+
+
+def left_of(run: RunDir, over: set[str]) -> list[str]:
+    """Targets of a run that are not among those that need nothing more."""
+    plan = run.plan()
+    return [name for task in plan.tasks for name, _ in run.targets(task) if name not in over]
+
+
+def take_from(run: RunDir) -> None:
+    """Take the leases of an earlier run away: a launcher that outlived its node stops writing."""
+    run.cancel()
+    for number in run.started():
+        with suppress(OSError):
+            (run.task_folder(number) / FILE_NAME).unlink()

@@ -1,0 +1,129 @@
+"""The shape of a run: how many tasks, of which targets, on how many nodes, for how long. Pure."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpam_hpc.errors import ConfigError
+
+STARTUP = 300
+"""Seconds a task takes beside its targets: the start of a node, stage-in, the known answer."""
+MARGIN = 1.5
+ROUND_TO = 300
+DESIRED_TASK = 4 * 3600
+"""Wall seconds of a task where nothing else decides: a loss by preemption costs little."""
+DEFAULT_LIMIT = 24 * 3600
+SHORTEST_TASK = 600
+"""Wall seconds under which a task is not worth a node of its own."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a site and the user allow; None where nothing is known. Times in seconds."""
+
+    max_runtime: int | None = None
+    max_tasks: int | None = None
+    max_nodes: int | None = None
+    min_nodes: int = 1
+    nodes: int | None = None
+    time: int | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """``tasks`` of equal cost, ``at_once`` of them at a time, each asking for ``time_limit``."""
+
+    tasks: int
+    at_once: int
+    time_limit: int
+    starts: int
+    """How often a task is expected to need starting: more than once where its time is short."""
+
+
+def shape(cpu_seconds: float, targets: int, cpus: int, limits: Limits, multi_node: bool) -> Shape:
+    """As few and as large tasks as fit the limits; ConfigError where nothing fits."""
+    longest = _longest(limits)
+    wall = cpu_seconds / cpus
+    most = min(x for x in (targets, limits.max_tasks, _most_nodes(limits, multi_node)) if x)
+    if limits.nodes is not None:
+        tasks = limits.nodes
+    else:
+        usable = max(SHORTEST_TASK, min(DESIRED_TASK, (longest - STARTUP) / MARGIN))
+        tasks = math.ceil(wall / usable)
+    tasks = max(1, limits.min_nodes if multi_node else 1, tasks)
+    if multi_node and limits.min_nodes > targets:
+        raise ConfigError(
+            f"this queue takes jobs of {limits.min_nodes} nodes and more, for {targets} targets",
+            "name another with --partition",
+        )
+    if limits.nodes is not None and most < limits.nodes and most != targets:
+        raise ConfigError(
+            f"--nodes {limits.nodes} is more than this queue allows ({most})",
+            "dpam-hpc platforms show tells the limits",
+        )
+    tasks = min(tasks, most)
+    needed = math.ceil((wall / tasks * MARGIN + STARTUP) / ROUND_TO) * ROUND_TO
+    time_limit = limits.time or min(longest, needed)
+    starts = max(1, math.ceil((wall / tasks + STARTUP / 2) / time_limit))
+    at_once = min(tasks, limits.max_nodes or tasks)
+    return Shape(tasks, at_once, time_limit, starts)
+
+
+def _longest(limits: Limits) -> int:
+    longest = limits.max_runtime or DEFAULT_LIMIT
+    if limits.time is not None:
+        if limits.max_runtime and limits.time > limits.max_runtime:
+            raise ConfigError(
+                f"--time {clock(limits.time)} is more than this queue's {clock(longest)}",
+                "name another with --partition, or leave --time out",
+            )
+        longest = limits.time
+    return max(60, longest)
+
+
+def _most_nodes(limits: Limits, multi_node: bool) -> int | None:
+    return limits.max_nodes if multi_node else None
+
+
+def equal_tasks(costs: Sequence[tuple[str, float]], tasks: int) -> list[list[tuple[str, float]]]:
+    """Targets to ``tasks`` of nearly equal cost: the dearest first, to the cheapest task so far.
+
+    Each task has its targets dearest first, which is the order in which a node works.
+    """
+    order = sorted(range(len(costs)), key=lambda n: (-costs[n][1], costs[n][0]))
+    loads = [(0.0, number) for number in range(tasks)]
+    parts: list[list[tuple[str, float]]] = [[] for _ in range(tasks)]
+    for n in order:
+        load, number = loads[0]
+        parts[number].append(costs[n])
+        # Free targets (failures, no candidates) are spread too.
+        heapq.heapreplace(loads, (load + max(costs[n][1], 1e-3), number))
+    return parts
+
+
+def clock(seconds: int) -> str:
+    """A time as SLURM writes it: days-hours:minutes:seconds."""
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    text = f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    return f"{days}-{text}" if days else text
+
+
+def parse_clock(text: str) -> int:
+    """Seconds of a time as SLURM takes it: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    days, dash, rest = text.strip().rpartition("-")
+    parts = rest.split(":")
+    if not all(part.isdigit() for part in ([days] if dash else []) + parts) or len(parts) > 3:
+        raise ConfigError(f"{text!r} is no time", "as SLURM writes it: 48:00:00, 2-00:00:00, 90")
+    numbers = [int(part) for part in parts]
+    if dash:
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+        return int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
+    if len(numbers) == 1:
+        return numbers[0] * 60
+    if len(numbers) == 2:
+        return numbers[0] * 60 + numbers[1]
+    return numbers[0] * 3600 + numbers[1] * 60 + numbers[2]
