@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +55,7 @@ class Cluster:
 
     def jobs(self) -> list[Job]:
         """All jobs since the cluster's start that were not split into elements of an array."""
-        text = self.run("ctl", "scontrol", "--oneliner", "show", "job")
+        text = self._ask("scontrol", "--oneliner", "show", "job")
         found = []
         for line in text.splitlines():
             fields = dict(word.partition("=")[::2] for word in line.split())
@@ -66,7 +67,7 @@ class Cluster:
 
     def idle_nodes(self) -> set[str]:
         """Nodes that wait for work."""
-        text = self.run("ctl", "sinfo", "-hNp", "normal", "--states=idle", "--format=%N %t")
+        text = self._ask("sinfo", "-hNp", "normal", "--states=idle", "--format=%N %t")
         return {line.split()[0] for line in text.splitlines() if line.split()[1] == "idle"}
 
     def scratch_left(self, node: str) -> list[str]:
@@ -76,6 +77,13 @@ class Cluster:
     def logs(self) -> str:
         """What the daemons said, for a failure's report."""
         return self._compose("logs", "--no-color", "--tail", "40")
+
+    def _ask(self, *query: str) -> str:
+        """Ask the controller, which is deaf for some seconds while it looks for a dead node."""
+        for _ in range(5):
+            with suppress(AssertionError):
+                return self.run("ctl", *query)
+        return self.run("ctl", *query)
 
     def _compose(self, *arguments: str, timeout: float = 60) -> str:
         command = [*self.compose, *arguments]

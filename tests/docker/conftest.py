@@ -125,41 +125,23 @@ class Submission:
 
     def log(self) -> str:
         """What the jobs printed."""
-        return self.cluster.run("ctl", "sh", "-c", f"tail -n 30 {self.folder}/*.log")
-
-
-ARRAY_JOB = """\
-#!/bin/bash
-#SBATCH --array=0-{last} --cpus-per-task=2 --partition=normal --time=10 --requeue
-#SBATCH --open-mode=append --output={folder}/%a.log
-set -eu
-all=({targets})
-mine={folder}/task$SLURM_ARRAY_TASK_ID
-mkdir -p "$mine"
-for ((i = SLURM_ARRAY_TASK_ID; i < ${{#all[@]}}; i += {tasks})); do
-    cp -n {folder}/work/"${{all[i]}}"{{.pdb,_hits4Dali}} "$mine"
-done
-# SLURM runs a job once at a time; by itself a run trusts another host's lock for ten minutes.
-rm -f "$mine/.dpam-hpc/run.lock"
-python3 -m dpam_hpc run "$mine" --data-dir {data} --dali-home {home} --min-free-gb 0.01 \\
-    --dali-workers 2
-cp "$mine"/*_iterativdDali_hits "$mine"/*.iterativeDali.done {folder}/work
-"""
+        logs = f"{self.folder}/work/.dpam-hpc/runs/*/logs/*"
+        return self.cluster.run("ctl", "sh", "-c", f"tail -n 30 {logs}")
 
 
 def submit_sample(
-    cluster: Cluster, folder: Path, targets: tuple[str, ...], tasks: int, home: str = HOME
+    cluster: Cluster, folder: Path, targets: tuple[str, ...], nodes: int, home: str = HOME
 ) -> Submission:
-    """Submit the sample's ``targets`` as an array of ``tasks`` elements; ``folder`` is empty.
+    """Submit the sample's ``targets`` as a task for each of ``nodes``; ``folder`` is empty.
 
-    The one place that knows how a job is made and submitted.
+    The one place that knows how a job is submitted.
     """
     remote = f"{SHARED}/{folder.name}"
     lay_out(folder / "work", targets)
-    script = ARRAY_JOB.format(
-        last=tasks - 1, tasks=tasks, folder=remote, targets=" ".join(targets), data=DATA, home=home
-    )
-    (folder / "job.sh").write_text(script)
     cluster.put(folder, remote)
-    cluster.run("ctl", "sbatch", "--parsable", f"{remote}/job.sh")
+    cluster.run(
+        "ctl", "dpam-hpc", "submit", f"{remote}/work", "--platform", "generic", "--no-image",
+        "--data-dir", DATA, "--dali-home", home, "--min-free-gb", "0.01", "--dali-workers", "2",
+        "--partition", "normal", "--nodes", str(nodes), "--cpus", "2", "--time", "10:00",
+    )  # fmt: skip
     return Submission(cluster, remote, targets)

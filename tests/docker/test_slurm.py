@@ -32,7 +32,7 @@ def test_each_node_has_a_tmp_of_its_own_and_one_shared_folder(cluster: Cluster) 
 def test_an_array_ends_with_upstreams_bytes_and_leaves_no_scratch(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    submission = submit_sample(cluster, tmp_path, replay.PROTEINS, tasks=3)
+    submission = submit_sample(cluster, tmp_path, replay.PROTEINS, nodes=2)
     expect_end(submission, within=60)
     submission.fetch(tmp_path / "fetched").expect_whole()
     assert {job.node for job in cluster.jobs()} == set(NODES)
@@ -43,7 +43,7 @@ def test_an_array_ends_with_upstreams_bytes_and_leaves_no_scratch(
 def test_a_node_dies_and_its_job_ends_on_the_other(cluster: Cluster, tmp_path: Path) -> None:
     home = stalling_home(cluster, tmp_path.name)
     before = {job.id for job in cluster.jobs()}
-    submission = submit_sample(cluster, tmp_path, replay.PROTEINS, tasks=1, home=home)
+    submission = submit_sample(cluster, tmp_path, replay.PROTEINS, nodes=1, home=home)
     cluster.run("ctl", "touch", f"{submission.folder}/stall")
     wait_for("a target is finished", submission.done, 60)
     (job,) = [job for job in cluster.jobs() if job.id not in before]
@@ -67,7 +67,7 @@ def test_a_node_that_comes_back_is_swept(cluster: Cluster, tmp_path: Path) -> No
     for node in NODES:
         cluster.run(node, "mkdir", "-p", "/tmp/dh-0-dead")
         cluster.run(node, "touch", "/tmp/dh-0-dead/claim")
-    submission = submit_sample(cluster, tmp_path, replay.PROTEINS[:2], tasks=2)
+    submission = submit_sample(cluster, tmp_path, replay.PROTEINS[:2], nodes=2)
     expect_end(submission, within=60)
     assert "left by a run that died" in submission.log()
     for node in NODES:
