@@ -40,8 +40,7 @@ def platforms_list(json: AsJson = False) -> None:
         return
     table = _table("name", "what it is", "file")
     for name, file in files.items():
-        is_sound = name in platforms
-        descr = platforms[name].descr if is_sound else f"cannot be used, {len(broken[name])} errors"
+        descr = platforms[name].descr if name in platforms else _count(len(broken[name]))
         _add(table, name, descr, "shipped" if file.parent == library.shipped_folder() else file)
     _print(table)
 
@@ -152,6 +151,10 @@ def _print(table: Table) -> None:
     from rich.console import Console
 
     Console().print(table)
+
+
+def _count(errors: int) -> str:
+    return f"cannot be used, {errors} error{'s' if errors > 1 else ''}"
 
 
 def _shown(value: Any) -> str:

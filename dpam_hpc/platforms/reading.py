@@ -60,12 +60,12 @@ class _File:
     content: dict[str, Any]
     lines: dict[KeyPath, int]
 
-    def problem(self, where: KeyPath, text: str) -> Problem:
-        """A problem at a key, or at the nearest table above it."""
+    def problem(self, where: KeyPath, text: str, key: KeyPath = ()) -> Problem:
+        """A problem at a key, or at the nearest table above it; ``key`` if it is another's."""
         line = next(
             (self.lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.lines), 1
         )
-        return Problem(self.path, line, ".".join(where), text)
+        return Problem(self.path, line, ".".join(key or where), text)
 
 
 def read(path: Path, known: Mapping[str, Sequence[Path]]) -> Platform:
@@ -152,12 +152,16 @@ def _loaded(path: Path, problems: list[Problem]) -> _File | None:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``: tables key by key, everything else as a whole."""
+    """``over`` laid over ``base``: tables key by key, everything else as a whole.
+
+    ``env_match`` too is taken as a whole, or an extension could not get rid of a rule.
+    """
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        result[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+        if isinstance(value, dict) and isinstance(below, dict) and key != "env_match":
+            value = _merged(below, value)
+        result[key] = value
     return result
 
 
@@ -206,7 +210,8 @@ def _explained(chain: Sequence[_File], item: Any) -> Problem:
     if kind == "extra_forbidden":
         return _located(chain, where, "there is no such field" + _better_name(where))
     if kind == "missing":
-        return _located(chain, where, "is missing")
+        file = next((each for each in chain if where[:-1] in each.lines), chain[0])
+        return file.problem(where[:-1], "is missing", where)
     if kind == "literal_error":
         text += nearest(str(item["input"]), _options(item), " (did you mean {}?)")
     text = text[0].lower() + text[1:]

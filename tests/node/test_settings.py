@@ -10,7 +10,7 @@ import pytest
 
 from dpam_hpc import settings
 from dpam_hpc.errors import ConfigError, ExitCode
-from dpam_hpc.settings import FILE_NAME, Resolved, available_cpus, resolve
+from dpam_hpc.settings import FILE_NAME, Resolved, RunSettings, available_cpus, resolve
 
 
 class Sources:
@@ -28,7 +28,7 @@ class Sources:
         path.write_text(text)
         return path
 
-    def resolve(self, **flags: object) -> Resolved:
+    def resolve(self, **flags: object) -> Resolved[RunSettings]:
         """What the settings are."""
         return resolve({"work_dir": self.work, **flags}, self.environment, self.user)
 
