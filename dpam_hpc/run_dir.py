@@ -67,6 +67,7 @@ class Plan:
     jobs: list[Job]
     settings: dict[str, Any]
     submit: dict[str, Any]
+    keep_bundle: bool = False
     version: str = ""
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA

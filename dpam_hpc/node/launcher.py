@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from dpam_hpc import settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
-from dpam_hpc.errors import BundleError, ConfigError, StorageError
+from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
 from dpam_hpc.journal import Journal, Record
 from dpam_hpc.node import scratch
+from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
@@ -28,7 +28,7 @@ from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.work import Place, Setup
-from dpam_hpc.node.workers import Pool, WorkerHandle
+from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class Station:
     """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
 
     ``earlier`` are records of its task's earlier starts, ``rank`` grows with each start.
-    ``deadline`` is when the job's time is up, in seconds since the epoch.
+    ``deadline`` is when the job's time is up, in seconds since the epoch. ``keep_bundle`` tells at
+    the end whether the node's copy of the bundle is left for tasks to come.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Station:
     patience: float = 90.0
     scratch_candidates: tuple[str, ...] = ()
     deadline: float | None = None
+    keep_bundle: Callable[[], bool] = lambda: False
 
 
 class IterativeDali:
@@ -100,6 +102,11 @@ class IterativeDali:
                     f"{self._settings.work_dir} cannot be worked in: {error}",
                     "a run reads and writes in its working folder",
                 ) from None
+            except DpamHpcError:
+                stack.close()
+                with suppress(OSError):  # not empty: there were runs before
+                    (self._settings.work_dir / RUN_FOLDER).rmdir()
+                raise
             self._exit = stack.pop_all()
         return self
 
@@ -114,7 +121,6 @@ class IterativeDali:
         definition = aligners.find(self._settings.aligner)
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
-        fingerprint = aligner.fingerprint(options)
 
         run_folder = self._station.folder if self._station else self.folder.root / RUN_FOLDER
         run_folder.mkdir(exist_ok=True)
@@ -136,7 +142,7 @@ class IterativeDali:
             log.info("removed %s, left by a run that died", swept)
 
         def stage(folder: Path) -> Place:
-            bundle = _staged_bundle(self._settings.templates, folder)
+            bundle = self._staged_bundle(stack, folder)
             place = Place(folder, aligner.stage_in(options, folder), bundle)
             place.make()
             return place
@@ -144,11 +150,16 @@ class IterativeDali:
         floor = int(self._settings.min_free_gb * 1e9)
         self._room = Room(choice.folder, run_folder, floor, stage)
         stack.callback(self._room.remove)
-        self._check_bundle(aligner.name, fingerprint)
+        # Of the copies: the programs themselves are read from a shared disk once.
+        self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
+        # Before anything is open in the shared folder, and while the proof takes its time.
+        nursery = Nursery(definition, self._room.place.root)
+        stack.callback(nursery.close)
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
+            setup = Setup(number, definition, pdb_folder)
+            return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
         journal = Journal(self._station.journal if self._station else run_folder / JOURNAL)
@@ -172,6 +183,8 @@ class IterativeDali:
         if not named:
             return Progress()
         chosen = target.chosen_targets(self.folder, named)
+        if self._station:  # the plan has the dearest first
+            chosen = list(dict.fromkeys(named))
         if len(chosen) >= LISTING_FROM or not self._settings.target:
             self._staging.list_outputs()
         dispatcher = Dispatcher(
@@ -196,6 +209,16 @@ class IterativeDali:
             ) from None
         finally:
             self._staging.finish()
+
+    def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
+        """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""
+        bundle = self._settings.templates
+        if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
+            return bundle and bundle.absolute()
+        copy = BundleCopy(bundle, folder.parent)
+        keep = self._station.keep_bundle if self._station else lambda: False
+        stack.callback(lambda: copy.release(keep()))
+        return copy.path
 
     def _take_lock(self, folder: Path) -> RunLock:
         station = self._station
@@ -240,19 +263,6 @@ class IterativeDali:
                 templates = min(templates, TEMPLATES_A_TARGET * self._expected_targets)
             return needed + templates * BYTES_A_TEMPLATE
         return needed + (0 if scratch.is_local(bundle) else _size(bundle))
-
-
-def _staged_bundle(bundle: Path | None, folder: Path) -> Path | None:
-    """Copy a bundle from a shared file system to scratch, in one go; elsewhere it stays."""
-    if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
-        return bundle and bundle.absolute()
-    try:
-        return Path(shutil.copyfile(bundle, folder / "templates.bundle"))
-    except OSError as error:
-        raise BundleError(
-            f"{bundle} cannot be copied to scratch: {error.strerror}",
-            "is it there, and is there room in scratch?",
-        ) from None
 
 
 def _size(path: Path) -> int:

@@ -96,6 +96,7 @@ def work_off(
         rank=start.restart,
         scratch_candidates=start.scratch,
         deadline=start.deadline,
+        keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
     )
 
     def tick(progress: Progress) -> None:

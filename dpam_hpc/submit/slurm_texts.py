@@ -23,7 +23,8 @@ UNKNOWN_JOB = "Invalid job id specified"
 JOB_IS_OVER = (UNKNOWN_JOB, "already completing or completed")
 NO_ACCOUNTING = "accounting storage is disabled"
 NOTHING = {"None", "N/A", "(null)", "None assigned", "None allocated"}
-HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
+HELD = re.compile(r"held|JobHoldMaxRequeue", re.IGNORECASE)
+"""In reasons: JobHeldUser, JobHeldAdmin, "launch failed requeued held", "... in held state"."""
 
 STATES = {
     "PENDING": JobState.PENDING,
@@ -211,9 +212,7 @@ def released(returncode: int, stdout: str, stderr: str) -> None:
 def state_of(word: str, reason: str) -> JobState:
     """A state by SLURM's word for it, long form: ``CANCELLED by 1001``, ``COMPLETED+``."""
     state = STATES.get(word.split(" ")[0].rstrip("+"), JobState.UNKNOWN)
-    if state is JobState.PENDING and (
-        reason in HELD_REASONS or "requeued held" in reason.replace("_", " ")
-    ):
+    if state is JobState.PENDING and HELD.search(reason):
         return JobState.HELD
     return state
 

@@ -207,6 +207,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
             jobs=prepared.jobs(),
             settings=launcher_settings(prepared),
             submit=settings.model_dump(mode="json", exclude_unset=True, exclude={"cpus"}),
+            keep_bundle=prepared.platform.scratch.keep_between_tasks,
             version=__version__,
         )
     )

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dpam_hpc import command
-from dpam_hpc.command import TimedOut, run
+from dpam_hpc.command import Captured, TimedOut, capture, run
+from dpam_hpc.node.run_lock import started_at
 
 
 def no_such_call(*_: Any) -> int:
@@ -111,3 +112,47 @@ def test_no_open_files_are_left() -> None:
     with pytest.raises(TimedOut):
         shell("exec sleep 60", timeout=0.01)
     assert open_files() == before
+
+
+def captured(script: str, **named: Any) -> command.Captured:
+    return capture(["/bin/sh", "-c", script], **{"timeout": 10, **named})
+
+
+def test_what_a_program_writes_is_kept(tmp_path: Path) -> None:
+    assert captured("echo out; echo err >&2; exit 3") == Captured(3, "out\n", "err\n")
+    assert captured("cat", input="text\n") == Captured(0, "text\n", "")
+    assert captured("cat; pwd; echo $A", cwd=tmp_path, env={"A": "1"}).stdout == f"{tmp_path}\n1\n"
+    assert captured("printf '\\377'").stdout == "\ufffd"
+    assert captured("kill -9 $$").returncode == -signal.SIGKILL
+
+
+def test_input_may_be_left_unread() -> None:
+    assert captured("exit 0", input="x" * 1_000_000).returncode == 0
+
+
+def test_a_captured_program_over_its_limit_is_killed_with_its_children(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(TimedOut, match=r"^sh ran over its time limit"):
+        captured("trap '' TERM; sleep 60 & echo $! > pid; wait", timeout=0.5, cwd=tmp_path)
+    assert time.monotonic() - start < 5
+    child = int((tmp_path / "pid").read_text())
+    while started_at(child):  # a moment may pass until the kernel has ended it
+        assert time.monotonic() - start < 5
+        time.sleep(0.01)
+
+
+def test_input_that_is_not_read_does_not_keep_a_program_alive() -> None:
+    with pytest.raises(TimedOut):
+        captured("exec sleep 60", input="x" * 1_000_000, timeout=0.3)
+
+
+def test_a_child_that_keeps_the_output_open_is_not_waited_for_longer() -> None:
+    start = time.monotonic()
+    with pytest.raises(TimedOut):
+        captured("sleep 60 & exit 0", timeout=0.5)
+    assert time.monotonic() - start < 5
+
+
+def test_a_captured_program_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        capture([str(tmp_path / "absent")], timeout=10)
