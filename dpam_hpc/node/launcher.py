@@ -18,7 +18,7 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
-from dpam_hpc.journal import Journal
+from dpam_hpc.journal import REDO, Journal
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
@@ -26,7 +26,7 @@ from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import REDO, Staging
+from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.work import Place, Setup
 from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
