@@ -75,6 +75,7 @@ class Station:
     lease: Lease = LEASE
     rank: int = 0
     scratch_candidates: tuple[str, ...] = ()
+    last_resort: Path | None = None
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
 
@@ -144,14 +145,13 @@ class IterativeDali:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
         candidates = self._station.scratch_candidates if self._station else ()
-        choice = scratch.choose(
-            run_folder, needed, self._settings.scratch_dir, candidates=candidates
-        )
+        fallback = (self._station and self._station.last_resort) or run_folder
+        choice = scratch.choose(fallback, needed, self._settings.scratch_dir, candidates=candidates)
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
-            log.warning("scratch: the working folder itself is used, which is slow")
-        for swept in scratch.sweep([choice.folder, run_folder]):
+            log.warning("scratch: %s is used, which is slow", fallback)
+        for swept in scratch.sweep([choice.folder, fallback]):
             log.info("removed %s, left by a run that died", swept)
 
         def stage(folder: Path) -> Place:
@@ -161,7 +161,7 @@ class IterativeDali:
             return place
 
         floor = int(self._settings.min_free_gb * 1e9)
-        self._room = Room(choice.folder, run_folder, floor, stage)
+        self._room = Room(choice.folder, fallback, floor, stage)
         stack.callback(self._room.remove)
         # Of the copies: the programs themselves are read from a shared disk once.
         self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))

@@ -33,6 +33,7 @@ class Start:
     restart: int = 0
     deadline: float | None = None
     scratch: tuple[str, ...] = ()
+    last_resort: Path | None = None
 
 
 class Reporter:
@@ -95,6 +96,7 @@ def work_off(
         LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
+        last_resort=start.last_resort,
         deadline=start.deadline,
         keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
     )

@@ -106,7 +106,9 @@ class Prepared:
             sbatch_args=settings.sbatch_arg,
             modules=container.modules if settings.image else (),
             scratch=platform.scratch.candidates,
+            last_resort=platform.scratch.last_resort,
             container_command=container.command,
+            container_tmp_dir=container.tmp_dir or "",
             image=str(settings.image.absolute()) if settings.image else "",
             bind_paths=self._binds(),
             launcher=launcher,
@@ -168,9 +170,11 @@ def prepare(
     templates = Templates(settings.data_dir, settings.templates)
     found = survey(folder, left, templates, correction, on_count)
     cpus, remarks = _cpus(settings, platform)
-    multi_node = platform.scheduler.submit_mode == "multi-node"
+    most_elements, multi_node = _arrays(platform, scheduler)
+    if multi_node and platform.scheduler.submit_mode == "array":
+        remarks.append("this SLURM takes no job arrays: one job of many nodes instead")
     seconds = sum(seconds for _, seconds in found.costs)
-    limits = _limits(settings, platform)
+    limits = _limits(settings, platform, most_elements, multi_node)
     planned = shape(seconds, len(left), cpus, limits, multi_node)
     if correction != 1.0:
         remarks.append(f"predictions are {correction:.2f} x the model's, as earlier runs measured")
@@ -320,10 +324,22 @@ def _cpus(settings: SubmitSettings, platform: Platform) -> tuple[int, list[str]]
     ]
 
 
-def _limits(settings: SubmitSettings, platform: Platform) -> Limits:
+def _arrays(platform: Platform, scheduler: Scheduler | None) -> tuple[int | None, bool]:
+    """The most elements of an array (None: not known), and whether jobs are multi-node ones."""
+    if platform.scheduler.submit_mode == "multi-node":
+        return None, True
+    most = platform.scheduler.max_array_size
+    if most is None and scheduler is not None:
+        most = scheduler.max_array_size()
+    return most, most == 0
+
+
+def _limits(
+    settings: SubmitSettings, platform: Platform, most_elements: int | None, multi_node: bool
+) -> Limits:
     scheduler, partition = platform.scheduler, _partition(settings, platform) or Partition()
-    one_by_one = [scheduler.max_array_size, scheduler.max_jobs, partition.max_jobs_queued]
-    allowed = [] if scheduler.submit_mode == "multi-node" else [x for x in one_by_one if x]
+    one_by_one = [most_elements, scheduler.max_jobs, partition.max_jobs_queued]
+    allowed = [] if multi_node else [x for x in one_by_one if x]
     if settings.max_tasks:
         allowed.append(settings.max_tasks)
     if scheduler.type == "local":

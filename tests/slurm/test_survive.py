@@ -234,7 +234,7 @@ def test_an_array_ends_with_the_reference_bytes(site: Site) -> None:
 def test_where_there_are_no_arrays_one_job_has_many_nodes(
     cluster_without_arrays: Cluster, user_python: Path
 ) -> None:
-    site = Site(cluster_without_arrays, user_python, "multi-node")
+    site = Site(cluster_without_arrays, user_python, "array")  # which SLURM says it has not
     work = site.work(1)
     site.submit(work)
     site.finish(work)
