@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,6 +15,10 @@ from typing import Any
 from dpam_hpc.errors import ConfigError
 
 VERSION = 1
+DONE, FAILED, REDO = "done", "failed", "redo"
+"""States of a target in its record."""
+WRITE_WITHIN = 1.0
+"""Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
 
 
@@ -21,27 +28,52 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
+        self._waiting: list[Record] = []
+        self._waits_since = float("inf")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self.records, whole = _parse(os.read(self._file, os.fstat(self._file).st_size), path)
+        parsed = list(_parse(os.read(self._file, os.fstat(self._file).st_size), path))
+        self.records = [record for record, _ in parsed[1:]]  # the first one is the version line
+        whole = parsed[-1][1] if parsed else 0
         if whole != os.fstat(self._file).st_size:
             os.ftruncate(self._file, whole)
         if not whole:
-            self._write({"dpam-hpc journal": VERSION})
+            self._waiting.append({"dpam-hpc journal": VERSION})
 
     def append(self, record: Record) -> None:
         """Add one record. Safe from several threads.
 
-        It is handed to the file system, not waited for: a record that a crash loses is found again
-        from the target's marker and hits, which are on the disk before it.
+        It is handed to the file system, not waited for.
         """
         self.append_all([record])
+
+    def add(self, record: Record) -> None:
+        """Add one record that is written with others, by ``flush`` as soon as ``is_due``.
+
+        For what a crash may lose: the record of a target that is done is found again from its
+        marker and hits, which are on the disk before it.
+        """
+        with self._lock:
+            self._waiting.append(record)
+            self._waits_since = min(self._waits_since, time.monotonic())
+
+    def is_due(self) -> bool:
+        """Whether a record has waited long enough."""
+        return time.monotonic() - self._waits_since >= WRITE_WITHIN
+
+    def flush(self) -> None:
+        """Write what waits; it goes on to wait if that fails."""
+        self.append_all([])
 
     def append_all(self, records: Iterable[Record]) -> None:
         """Add many records at once."""
         with self._lock:
-            self._write(*records)
+            all_of_them = [*self._waiting, *records]
+            if all_of_them:
+                self._write(all_of_them)
+            self._waiting.clear()
+            self._waits_since = float("inf")
 
-    def _write(self, *records: Record) -> None:
+    def _write(self, records: list[Record]) -> None:
         lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in records)
         line = "".join(lines).encode()
         written = os.write(self._file, line)
@@ -50,22 +82,28 @@ class Journal:
             raise OSError(28, os.strerror(28), str(self._path))
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what waits, if it can be, and close the file."""
+        with suppress(OSError):
+            self.flush()
         os.close(self._file)
 
 
 def read(path: Path) -> list[Record]:
     """The whole records of a journal that somebody else may be writing."""
-    return _parse(path.read_bytes(), path)[0]
+    return list(each(path))
 
 
-def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
-    """Whole records, without the version line, and the length of the text that they fill."""
-    records: list[Record] = []
+def each(path: Path) -> Iterator[Record]:
+    """The same, one after the other: only the text is held."""
+    return (record for record, _ in islice(_parse(path.read_bytes(), path), 1, None))
+
+
+def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
+    """Whole records, the version line first, and the length of the text as far as each."""
     whole = 0
     for line in _lines(content):
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode())
             if not isinstance(record, dict):
                 raise ValueError("no object")
         except ValueError:
@@ -77,10 +115,8 @@ def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
                 f"{path} is no journal of this version (it begins {line[:40]!r})",
                 "move the file away; finished targets are found again by their markers",
             )
-        if whole:
-            records.append(record)
         whole += len(line)
-    return records, whole
+        yield record, whole
 
 
 def _lines(content: bytes) -> Iterator[bytes]:

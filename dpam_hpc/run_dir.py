@@ -226,7 +226,7 @@ class RunDir:
     def records(self, number: int) -> Iterator[journal.Record]:
         """Records of all starts of a task, the oldest first."""
         for path in journals(self.task_folder(number)):
-            yield from journal.read(path)
+            yield from journal.each(path)
 
     def progress(self, number: int) -> dict[str, Any]:
         """Where a task stood when it last said so; empty if it never did."""

@@ -16,7 +16,7 @@ from dpam_hpc.node import scratch, template_store
 from dpam_hpc.node.launcher import BYTES_A_WORKER, aligner_options
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.work import Place, Prewarm, Setup
-from dpam_hpc.node.workers import Pool, WorkerHandle
+from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 from dpam_hpc.target import TEMPLATE_ID
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,13 @@ def build(
         stack.callback(claimed.remove)
         place = Place(claimed.folder, aligner.stage_in(options, claimed.folder))
         place.make()
+        nursery = Nursery(definition, place.root)
+        stack.callback(nursery.close)
         aligner.prove(place.options, place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder.absolute()), place.root)
+            setup = Setup(number, definition, pdb_folder.absolute())
+            return WorkerHandle(setup, place.root, nursery)
 
         pool = Pool(start_worker, shutdown.wakeup)
         stack.callback(pool.end)

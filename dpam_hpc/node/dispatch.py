@@ -13,11 +13,11 @@ from typing import ParamSpec, TypeVar
 
 from dpam_hpc import cost
 from dpam_hpc.errors import AlignerError, StorageError
-from dpam_hpc.journal import Record
+from dpam_hpc.journal import DONE, Record
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import DONE, StagedTarget, Staging, TargetResult
+from dpam_hpc.node.staging import StagedTarget, Staging, TargetResult
 from dpam_hpc.node.window import Job, Window
 from dpam_hpc.node.work import Prewarm, Unit
 from dpam_hpc.node.workers import Answer, Pool
@@ -69,6 +69,7 @@ class Dispatcher:
         self._deaths_in_a_row = 0
         self._coming_in: set[Future[StagedTarget]] = set()
         self._going_out: set[Future[Record]] = set()
+        self._flushing: Future[None] | None = None
         self._begun = time.monotonic()
         self._last_tick = 0.0
         self._busy_before = pool.busy_seconds
@@ -88,6 +89,7 @@ class Dispatcher:
                 self._wait()
             if self._shutdown.reason:
                 self._drain()
+            self._flush(force=True)
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._tick(force=True)
@@ -165,6 +167,7 @@ class Dispatcher:
         for future in [future for future in self._going_out if future.done()]:
             self._going_out.remove(future)
             self._record(future)
+        self._flush()
         self._tick()
 
     def _take_answer(self, answer: Answer) -> None:
@@ -213,14 +216,18 @@ class Dispatcher:
         future.add_done_callback(lambda _: self._shutdown.wake())
         return future
 
+    def _flush(self, force: bool = False) -> None:
+        """Have records that wait for others written, in the background unless ``force``."""
+        if self._flushing is not None and (force or self._flushing.done()):
+            _written(self._flushing)
+            self._flushing = None
+        if self._flushing is None and (force or self._staging.flush_is_due()):
+            self._flushing = self._in_background(self._staging.flush)
+            if force:
+                _written(self._flushing)
+
     def _record(self, future: Future[Record]) -> None:
-        try:
-            record = future.result()
-        except OSError as error:
-            raise StorageError(
-                f"results cannot be written: {error}",
-                "make room or set the rights right, then start again: what is done is kept",
-            ) from None
+        record = _written(future)
         progress = self._progress
         progress.failures += record["failures"]
         progress.lost += record["lost"]
@@ -259,3 +266,14 @@ class Dispatcher:
         busy_seconds = self._pool.busy_seconds - self._busy_before
         progress.busy_fraction = busy_seconds / (self._workers * max(progress.seconds, 1e-9))
         self._on_tick(progress)
+
+
+def _written(future: Future[T]) -> T:
+    """What came of a write; StorageError if it failed."""
+    try:
+        return future.result()
+    except OSError as error:
+        raise StorageError(
+            f"results cannot be written: {error}",
+            "make room or set the rights right, then start again: what is done is kept",
+        ) from None

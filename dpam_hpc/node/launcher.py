@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from dpam_hpc import settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
-from dpam_hpc.errors import BundleError, ConfigError, StorageError
-from dpam_hpc.journal import Journal
+from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
+from dpam_hpc.journal import REDO, Journal
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
@@ -26,9 +26,9 @@ from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import REDO, Staging
+from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.work import Place, Setup
-from dpam_hpc.node.workers import Pool, WorkerHandle
+from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,21 @@ SAMPLED_TEMPLATES = 2
 
 
 @dataclass(frozen=True)
+class Lease:
+    """How often a launcher shows that it is alive, and when it is taken for dead; in seconds.
+
+    Who finds it held waits for ``patience``: long enough for a dead one's lease to end.
+    """
+
+    heartbeat: float = 10.0
+    stale_after: float = 60.0
+    patience: float = 90.0
+
+
+LEASE = Lease()
+
+
+@dataclass(frozen=True)
 class Station:
     """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
 
@@ -57,11 +72,10 @@ class Station:
 
     folder: Path
     open_journal: Callable[[], Journal]
+    lease: Lease = LEASE
     rank: int = 0
-    heartbeat: float = 10.0
-    stale_after: float = 60.0
-    patience: float = 90.0
     scratch_candidates: tuple[str, ...] = ()
+    last_resort: Path | None = None
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
 
@@ -102,6 +116,11 @@ class IterativeDali:
                     f"{self._settings.work_dir} cannot be worked in: {error}",
                     "a run reads and writes in its working folder",
                 ) from None
+            except DpamHpcError:
+                stack.close()
+                with suppress(OSError):  # not empty: there were runs before
+                    (self._settings.work_dir / RUN_FOLDER).rmdir()
+                raise
             self._exit = stack.pop_all()
         return self
 
@@ -116,7 +135,6 @@ class IterativeDali:
         definition = aligners.find(self._settings.aligner)
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
-        fingerprint = aligner.fingerprint(options)
 
         run_folder = self._station.folder if self._station else self.folder.root / RUN_FOLDER
         run_folder.mkdir(exist_ok=True)
@@ -127,14 +145,13 @@ class IterativeDali:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
         candidates = self._station.scratch_candidates if self._station else ()
-        choice = scratch.choose(
-            run_folder, needed, self._settings.scratch_dir, candidates=candidates
-        )
+        fallback = (self._station and self._station.last_resort) or run_folder
+        choice = scratch.choose(fallback, needed, self._settings.scratch_dir, candidates=candidates)
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
-            log.warning("scratch: the working folder itself is used, which is slow")
-        for swept in scratch.sweep([choice.folder, run_folder]):
+            log.warning("scratch: %s is used, which is slow", fallback)
+        for swept in scratch.sweep([choice.folder, fallback]):
             log.info("removed %s, left by a run that died", swept)
 
         def stage(folder: Path) -> Place:
@@ -144,13 +161,18 @@ class IterativeDali:
             return place
 
         floor = int(self._settings.min_free_gb * 1e9)
-        self._room = Room(choice.folder, run_folder, floor, stage)
+        self._room = Room(choice.folder, fallback, floor, stage)
         stack.callback(self._room.remove)
-        self._check_bundle(aligner.name, fingerprint)
+        # Of the copies: the programs themselves are read from a shared disk once.
+        self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
+        # Before anything is open in the shared folder, and while the proof takes its time.
+        nursery = Nursery(definition, self._room.place.root)
+        stack.callback(nursery.close)
         aligner.prove(self._room.place.options, self._room.place.root / "proof")
 
         def start_worker(number: int) -> WorkerHandle:
-            return WorkerHandle(Setup(number, definition, pdb_folder), self._room.place.root)
+            setup = Setup(number, definition, pdb_folder)
+            return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
         station = self._station
@@ -174,6 +196,8 @@ class IterativeDali:
         if not named:
             return Progress()
         chosen = target.chosen_targets(self.folder, named)
+        if self._station:  # the plan has the dearest first
+            chosen = list(dict.fromkeys(named))
         if len(chosen) >= LISTING_FROM or not self._settings.target:
             self._staging.list_outputs()
         dispatcher = Dispatcher(
@@ -221,9 +245,9 @@ class IterativeDali:
         return RunLock(
             folder,
             rank=station.rank,
-            heartbeat=station.heartbeat,
-            stale_after=station.stale_after,
-            patience=station.patience,
+            heartbeat=station.lease.heartbeat,
+            stale_after=station.lease.stale_after,
+            patience=station.lease.patience,
         )
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:

@@ -87,7 +87,9 @@ class SharedFolder:
     def _read(self, name: str) -> bytes:
         file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._handle)
         try:
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)  # twice as much in one go
             parts = []
+            # To the empty one: a short one may be cut by an error, which the next one tells.
             while part := os.read(file, READ_AT_ONCE):
                 parts.append(part)
         finally:

@@ -19,13 +19,12 @@ from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.errors import StorageError
-from dpam_hpc.journal import Journal, Record
+from dpam_hpc.journal import DONE, FAILED, REDO, Journal, Record
 from dpam_hpc.node.shared_fs import SharedFolder, persistently
 from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, REDO = "done", "failed", "redo"
 DONE_TEXT = b"done\n"
 WHOLE_TARGET = "-"
 
@@ -85,7 +84,7 @@ class Staging:
         self._root = folder.root
         self._dpam_state = dpam_state
         self._noted: dict[bool, list[str]] = {True: [], False: []}
-        self._marked = False
+        self._a_marker = ""
         if folder.sharded:
             folder.output_folder.mkdir(exist_ok=True)
         opened: dict[Path, SharedFolder] = {}
@@ -210,7 +209,7 @@ class Staging:
         )
 
     def stage_out(self, result: TargetResult) -> Record:
-        """Write a target's outputs; its record, which is in the journal by then."""
+        """Write a target's outputs; its record, which ``flush`` puts in the journal."""
         target = result.id
         failures = _failures_text(result)
         if failures:
@@ -239,17 +238,26 @@ class Staging:
             self._mark_done(target)
             record = _done_record(target, content, facts)
         self._note_for_dpam(record, anew=True)
-        persistently(lambda: self._journal.append(record))
+        if record["state"] == DONE:
+            self._journal.add(record)
+        else:  # of a failure nothing else tells
+            persistently(lambda: self._journal.append(record))
         return record
 
+    def flush_is_due(self) -> bool:
+        """Whether records wait for ``flush`` for long enough."""
+        return self._journal.is_due()
+
+    def flush(self) -> None:
+        """Write the records of finished targets, many by one operation; OSError."""
+        persistently(self._journal.flush)
+
     def _mark_done(self, target: str) -> None:
-        """Make the marker: one more name of one file, which is one operation in place of four."""
+        """Make the marker: one more name of an earlier one, which costs less than a file."""
         marker = self._names.done(target)
-        if not self._marked:
-            self._output.write(self._names.done(""), DONE_TEXT)
-            self._marked = True
-        if not self._output.link(self._names.done(""), marker):
+        if not (self._a_marker and self._output.link(self._a_marker, marker)):
             self._output.write(marker, DONE_TEXT)
+            self._a_marker = marker
 
     def _note_for_dpam(self, record: Record, anew: bool) -> None:
         """Note a finished target; later steps of one that was aligned ``anew`` read old hits."""
@@ -263,13 +271,14 @@ class Staging:
 
     def finish(self) -> None:
         """Write what is written once for many targets."""
+        try:
+            self.flush()
+        except OSError as error:
+            log.warning("the journal is not whole, the next run goes by the markers: %s", error)
         for anew, targets in self._noted.items():
             if targets:
                 dpam_state.mark_batch(self._root, targets, anew)
             self._noted[anew] = []
-        if self._marked:
-            self._output.remove(self._names.done(""))
-            self._marked = False
 
     def _may_exist(self, name: str) -> bool:
         return self._listed is None or name in self._listed

@@ -12,7 +12,7 @@ from typing import Any
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.node import run_lock
-from dpam_hpc.node.launcher import LOST, IterativeDali, Station
+from dpam_hpc.node.launcher import LEASE, LOST, IterativeDali, Station
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.run_dir import RunDir
@@ -33,6 +33,7 @@ class Start:
     restart: int = 0
     deadline: float | None = None
     scratch: tuple[str, ...] = ()
+    last_resort: Path | None = None
 
 
 class Reporter:
@@ -92,8 +93,10 @@ def work_off(
     station = Station(
         folder,
         lambda: _next_journal(folder),
+        LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
+        last_resort=start.last_resort,
         deadline=start.deadline,
         keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
     )
@@ -116,6 +119,18 @@ def work_off(
         raise LockedError(f"task {number} of {run.id}: {LOST}", "that one goes on with it")
     reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
     return progress
+
+
+def refuse_beside_tasks(work_dir: Path) -> None:
+    """LockedError while a task of a submitted run is at work in the folder."""
+    for run in RunDir.all(work_dir)[-1:]:
+        for number in run.started():
+            holder = run_lock.holder_at_work(run.task_folder(number), LEASE.stale_after)
+            if holder is not None:
+                raise LockedError(
+                    f"run {run.id} is at work in {work_dir}: task {number} on {holder.host}",
+                    "dpam-hpc status tells where it stands, dpam-hpc cancel ends it",
+                )
 
 
 def _next_journal(folder: Path) -> journal.Journal:

@@ -12,7 +12,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 
 from dpam_hpc.align import aligner as aligners
@@ -24,6 +23,9 @@ from dpam_hpc.node.template_store import TemplateStore
 from dpam_hpc.node.work import Done, Place, Prewarm, Setup, Unit
 
 PYTHON = "Python"
+PROCESS_NAME = "dpam-worker"
+IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""A scheduler and a terminal send these to every process; the launcher alone answers them."""
 
 
 class Worker:
@@ -131,10 +133,9 @@ def _align_alone(
     return TemplateResult(template, failure=failure)
 
 
-def main() -> None:
-    """Serve the launcher over the socket whose number is the first argument, until it closes."""
+def serve(launcher: socket.socket) -> None:
+    """Serve the launcher over its socket until that closes."""
     os.setpgid(0, 0)
-    launcher = socket.socket(fileno=int(sys.argv[1]))
     _die_with(launcher)
     try:
         worker = Worker(messages.receive(launcher))
@@ -154,9 +155,8 @@ def _die_with(launcher: socket.socket) -> None:
             _end_group()
 
     signal.signal(signal.SIGIO, on_activity)
-    # A scheduler and a terminal send these to every process; the launcher alone answers them.
     # The programs that a worker starts ignore them too: what is ignored is inherited.
-    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    for ignored in IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     fcntl.fcntl(launcher, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(launcher, fcntl.F_GETFL)
@@ -166,7 +166,3 @@ def _die_with(launcher: socket.socket) -> None:
 
 def _end_group() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.node.staging import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, JobStatus, Scheduler
 

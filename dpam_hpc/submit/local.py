@@ -103,6 +103,10 @@ class Local:
                 with suppress(ProcessLookupError):
                     os.killpg(_parts(job)[0], signal.SIGTERM)
 
+    def max_array_size(self) -> int | None:
+        """There are no arrays here, and no limit to the tasks of a script."""
+        return None
+
     def release(self, jobs: Sequence[str]) -> None:
         """Nothing is ever held."""
         for job in jobs:

@@ -47,7 +47,9 @@ class JobScript:
     sbatch_args: Sequence[str]
     modules: Sequence[str]
     scratch: Sequence[str]
+    last_resort: Sequence[str]
     container_command: str
+    container_tmp_dir: str
     image: str
     bind_paths: Sequence[str]
     launcher: Sequence[str]
@@ -67,6 +69,10 @@ class JobScript:
             if self.mode == "array"
             else str(self.first),
             "scratch_places": [shell_place(place) for place in self.scratch],
+            "last_resort": [shell_place(place) for place in self.last_resort],
+            "container_tmp_dir": shell_place(self.container_tmp_dir)
+            if self.container_tmp_dir
+            else "",
             # srun does not take over --cpus-per-task of the job since SLURM 22.05.
             "srun_cpus": "" if self.exclusive else f" --cpus-per-task={self.cpus}",
         }
@@ -107,7 +113,7 @@ class Renderer:
                     where = f"{frame.filename}:{frame.lineno}"  # at last the innermost
             raise ConfigError(
                 f"the job template {where} cannot be used: {error}",
-                "docs/platforms.md says what templates may use",
+                "docs/cluster.md says what templates may use",
             ) from None
 
 

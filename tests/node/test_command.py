@@ -141,6 +141,11 @@ def test_a_captured_program_over_its_limit_is_killed_with_its_children(tmp_path:
         time.sleep(0.01)
 
 
+def test_input_that_is_not_read_does_not_keep_a_program_alive() -> None:
+    with pytest.raises(TimedOut):
+        captured("exec sleep 60", input="x" * 1_000_000, timeout=0.3)
+
+
 def test_a_child_that_keeps_the_output_open_is_not_waited_for_longer() -> None:
     start = time.monotonic()
     with pytest.raises(TimedOut):

@@ -136,3 +136,24 @@ def test_a_full_disk_leaves_no_torn_line(
     opened.append({"target": "P5"})
     opened.close()
     assert journal.read(path) == [*RECORDS, {"target": "P5"}]
+
+
+def test_records_that_wait_are_written_in_order_and_wait_on_if_that_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Journal(path)
+    opened.add({"target": "P4"})
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "_write", _refuse)
+        with pytest.raises(OSError):
+            opened.flush()
+    assert journal.read(path) == RECORDS
+    opened.append({"target": "P5"})
+    assert journal.read(path) == [*RECORDS, {"target": "P4"}, {"target": "P5"}]
+    opened.add({"target": "P6"})
+    opened.close()
+    assert journal.read(path)[-1] == {"target": "P6"}
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

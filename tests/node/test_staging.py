@@ -252,6 +252,49 @@ def test_many_targets_have_markers_of_their_own(work: Work) -> None:
     assert len(work.outputs()) == 5
 
 
+def test_a_marker_that_others_were_names_of_may_be_removed(work: Work) -> None:
+    with work.run() as staging:
+        staging.stage_out(TargetResult("P1"))
+        (work.output / MARKER).unlink()
+        staging.stage_out(TargetResult("P2"))
+    assert (work.output / "P2.iterativeDali.done").read_text().strip() == "done"
+
+
+def test_records_of_many_targets_are_written_by_one_operation(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with work.run() as staging:
+        staging.stage_out(two_hits())
+        staging.stage_out(TargetResult("P2"))
+        assert work.journal.read_bytes() == b""
+        assert not staging.flush_is_due()
+        monkeypatch.setattr(journal, "WRITE_WITHIN", 0.0)
+        assert staging.flush_is_due()
+        staging.flush()
+        assert not staging.flush_is_due()
+        assert [record["target"] for record in journal.read(work.journal)] == ["P1", "P2"]
+        staging.flush()
+    assert len(journal.read(work.journal)) == 2
+
+
+def test_a_failure_is_recorded_at_once_and_what_waits_before_it(work: Work) -> None:
+    """Nothing else tells of it."""
+    with work.run() as staging:
+        staging.stage_out(TargetResult("P2"))
+        staging.stage_out(TargetResult("P1", problem="two chains"))
+        states = [(r["target"], r["state"]) for r in journal.read(work.journal)]
+    assert states == [("P2", "done"), ("P1", "failed")]
+
+
+def test_a_record_that_a_crash_took_is_found_again(work: Work) -> None:
+    opened = Journal(work.journal)
+    staging = Staging(WorkFolder.at(work.root), NAMES, opened)
+    staging.stage_out(two_hits())
+    staging.close()
+    assert work.is_finished()
+    opened.close()
+
+
 def test_a_file_system_without_links_has_markers_too(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +321,7 @@ def test_each_step_comes_after_the_one_before(work: Work, monkeypatch: pytest.Mo
     watch(os, "close", lambda file: "close")
     watch(os, "rename", lambda source, target: f"rename {Path(target).name}")
     watch(os, "link", lambda source, target: f"open {Path(target).name}")
-    watch(Journal, "append", lambda opened, record: "journal")
+    watch(Journal, "add", lambda opened, record: "journal")
     with work.run() as staging:
         events.clear()
         staging.stage_out(two_hits())
@@ -324,15 +367,18 @@ def test_a_failure_at_any_step_leaves_only_what_is_whole(
             patched.setattr(os, "open", open_no_marker)
             patched.setattr(os, "link", fail)
         elif function == "journal":
-            patched.setattr(Journal, "append", fail)
+            patched.setattr(Journal, "_write", fail)
         else:
             special = {"write": write_a_part, "close": close_late}
             patched.setattr(os, function, special.get(function, fail))
         with pytest.raises(OSError) as caught:
             staging.stage_out(two_hits())
+            staging.flush()
+        if function == "journal":
+            assert journal.read(work.journal) == []
         patched.undo()
         assert caught.value.errno == errno.ENOSPC
-    assert journal.read(work.journal) == []
+    assert bool(journal.read(work.journal)) == (function == "journal"), "written at the end"
     assert work.outputs() == left
     assert work.is_finished() == (MARKER in left)
     work.write()
@@ -374,7 +420,7 @@ def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all(
 ) -> None:
     write = os.write
     with work.run() as staging, monkeypatch.context() as patched:
-        patched.setattr(Journal, "append", lambda opened, record: None)
+        patched.setattr(Journal, "add", lambda opened, record: None)
         patched.setattr(os, "write", lambda file, content: write(file, content[:7]))
         staging.stage_out(two_hits())
     assert hits.count((work.output / HITS).read_bytes()) == 2

@@ -18,8 +18,8 @@ import pytest
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.node.work import Place, Prewarm, Setup, Unit
-from dpam_hpc.node.worker import Worker
-from dpam_hpc.node.workers import Answer, Pool, WorkerHandle
+from dpam_hpc.node.worker import PROCESS_NAME, Worker
+from dpam_hpc.node.workers import Answer, Nursery, Pool, WorkerHandle
 
 from .fake_aligner import DEFINITION, FakeAligner, structure
 
@@ -33,6 +33,8 @@ class Node:
         self.root = root
         self.pdb_folder = root / "ECOD70"
         self.place = Place(root / "scratch", {"notes": str(root)})
+        self.definition = DEFINITION
+        self.nursery: Nursery | None = None
 
     def make(self) -> None:
         """Make the folders, and a template a thing that an alignment can do."""
@@ -49,7 +51,15 @@ class Node:
 
     def start(self, number: int) -> WorkerHandle:
         """A new worker process."""
-        return WorkerHandle(Setup(number, DEFINITION, self.pdb_folder), self.place.root)
+        self.nursery = self.nursery or Nursery(self.definition, self.place.root)
+        setup = Setup(number, self.definition, self.pdb_folder)
+        return WorkerHandle(setup, self.place.root, self.nursery)
+
+    def close(self) -> None:
+        """End what starts the workers."""
+        if self.nursery:
+            self.nursery.close()
+            self.nursery = None
 
     def noted(self, kind: str) -> list[int]:
         """Numbers of the processes that were noted as ``workers`` or ``programs``."""
@@ -64,7 +74,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node whose workers find the fake aligner."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parent}")
     node = Node(tmp_path)
     node.make()
     return node
@@ -80,6 +90,7 @@ def pool_of(node: Node) -> Iterator[Pool]:
             yield pool
         finally:
             pool.end()
+            node.close()
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -102,8 +113,14 @@ def answers(pool: Pool, number: int) -> list[Answer]:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The workers that a process started and that are alive."""
-    children = [child for child in psutil.Process(pid).children() if not is_gone(child.pid)]
-    return [child for child in children if "dpam_hpc.node.worker" in child.cmdline()]
+    below = psutil.Process(pid).children(recursive=True)
+    return [p for p in below if not is_gone(p.pid) and p.name() == PROCESS_NAME]
+
+
+def nursery_of(pid: int) -> psutil.Process:
+    """What starts the workers of a process."""
+    (found,) = (p for p in psutil.Process(pid).children() if "dpam_hpc.node.nursery" in p.cmdline())
+    return found
 
 
 def is_gone(pid: int) -> bool:
@@ -185,7 +202,7 @@ def test_a_worker_that_is_killed_is_told_and_its_program_is_ended(node: Node) ->
 
 
 def test_a_worker_that_cannot_start_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     with pool_of(node) as pool:
         pool.give(node.unit("hit"))
         (answer,) = answers(pool, 1)
@@ -259,7 +276,7 @@ time.sleep(300)
 def launcher(node: Node, template: str) -> Iterator[subprocess.Popen[str]]:
     """A process of its own with a pool and a worker, which is at work."""
     tests = Path(__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": f"{tests}:{Path(__file__).parent}"}
+    environment = os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}:{Path(__file__).parent}"}
     command = [sys.executable, "-c", LAUNCHER, str(node.root), template]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:

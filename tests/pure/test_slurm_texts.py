@@ -156,18 +156,28 @@ def test_a_queue_out_of_order_is_an_error() -> None:
 def test_accounts() -> None:
     stdout = (
         "1|COMPLETED|n1|None\n"
-        "2_0|CANCELLED by 1001|n2|None\n"
-        "2_[4-5%2]|PENDING|None assigned|JobArrayTaskLimit\n"
-        "3|OUT_OF_ME+|n1|None\n"
-        "4|OUT_OF_MEMORY|n[1-2]|None\n"
+        "2|FAILED|n1|None\n"
+        "4|PENDING|None assigned|JobHeldUser\n"
+        "5|CANCELLED by 1002|n4|None\n"
+        "3_1|COMPLETED|n2|None\n"
+        "3_3|RUNNING|n2|JobArrayTaskLimit\n"
+        "3_[4-5,7%2]|PENDING|None assigned|JobArrayTaskLimit\n"
+        "6_[0-1%2]|CANCELLED by 1002|None assigned|JobArrayTaskLimit\n"
+        "7|OUT_OF_ME+|n1|None\n"
+        "8|OUT_OF_MEMORY|n[1-2]|None\n"
     )
+    limit = "JobArrayTaskLimit"
     assert texts.accounted(0, stdout, "") == [
         JobStatus("1", None, JobState.COMPLETED, nodes="n1"),
-        JobStatus("2", 0, JobState.CANCELLED, nodes="n2"),
-        JobStatus("2", 4, JobState.PENDING, "JobArrayTaskLimit"),
-        JobStatus("2", 5, JobState.PENDING, "JobArrayTaskLimit"),
-        JobStatus("3", None, JobState.UNKNOWN, "OUT_OF_ME+", "n1"),
-        JobStatus("4", None, JobState.OUT_OF_MEMORY, nodes="n[1-2]"),
+        JobStatus("2", None, JobState.FAILED, nodes="n1"),
+        JobStatus("4", None, JobState.HELD, "JobHeldUser"),
+        JobStatus("5", None, JobState.CANCELLED, nodes="n4"),
+        JobStatus("3", 1, JobState.COMPLETED, nodes="n2"),
+        JobStatus("3", 3, JobState.RUNNING, limit, "n2"),
+        *(JobStatus("3", index, JobState.PENDING, limit) for index in (4, 5, 7)),
+        *(JobStatus("6", index, JobState.CANCELLED, limit) for index in (0, 1)),
+        JobStatus("7", None, JobState.UNKNOWN, "OUT_OF_ME+", "n1"),
+        JobStatus("8", None, JobState.OUT_OF_MEMORY, nodes="n[1-2]"),
     ]
 
 
@@ -347,3 +357,20 @@ def test_what_is_owned_can_be_told() -> None:
     ]
     assert user_flags_problem(["--mem=1G"], {"--mem-per-cpu"}) == []
     assert len(user_flags_problem(["--mem-per=1G"], {"--mem-per-cpu"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        ("MaxArraySize            = 1001\nMaxDBDMsgs = 20\n", 1001),
+        ("MaxArraySize            = 0\n", 0),
+        ("ClusterName = x\n", None),
+    ],
+)
+def test_the_largest_array_is_as_the_controller_says(told: str, size: int | None) -> None:
+    assert texts.max_array_size(0, f"Configuration data as of ...\n{told}", "") == size
+
+
+def test_a_controller_that_does_not_answer_says_nothing_of_arrays() -> None:
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        texts.max_array_size(1, "", "slurm_load_ctl_conf error: Unable to contact controller")

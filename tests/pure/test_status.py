@@ -40,6 +40,9 @@ class Says:
 
     release = cancel
 
+    def max_array_size(self) -> int | None:
+        raise AssertionError
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:

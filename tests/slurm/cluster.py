@@ -262,10 +262,14 @@ class Cluster:
         return self.run(["squeue", "-h", "-t", "R,CG,S"], as_user=False, timeout=5).stdout
 
     def _kill_steps(self, node: str) -> None:
-        for pid in self.processes_of(node):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.wait_for(lambda: not self.processes_of(node), f"the processes of {node} to end")
+        def none_left() -> bool:
+            left = self.processes_of(node)
+            for pid in left:  # again and again: they may start others meanwhile
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        self.wait_for(none_left, f"the processes of {node} to end")
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -21,6 +21,11 @@ for place in "/tmp" "${TMPDIR:-}"; do
         binds+=(--bind "$place")
     fi
 done
+if [ -d "${SCRATCH:-}" ]; then
+    scratch+=(--last-resort "${SCRATCH:-}")
+    binds+=(--bind "${SCRATCH:-}")
+fi
+export APPTAINER_TMPDIR="/tmp"
 exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
     --bind /work/proteins \
     --bind /data/ecod:/data/ecod:ro \

@@ -20,6 +20,10 @@ for place in "/tmp" "${TMPDIR:-}"; do
         binds+=(--bind "$place")
     fi
 done
+if [ -d "${SCRATCH:-}" ]; then
+    scratch+=(--last-resort "${SCRATCH:-}")
+    binds+=(--bind "${SCRATCH:-}")
+fi
 exec \
     '/opt/dpam hpc/bin/python' -m dpam_hpc launch '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
