@@ -115,5 +115,6 @@ def test_counting_tells_how_far_it_is(
         add(tmp_path / "w", name, 620, "T3\n")
     folder = WorkFolder(tmp_path / "w", False)
     found = survey(folder, names, Templates(data, None), 1.0, lambda *n: told.append(n))
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert told == sorted(told)
+    assert told[-1] == (5, 5)
     assert [target for target, _ in found.costs] == names
