@@ -13,8 +13,8 @@ from dpam_hpc.bundle import Bundle
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
 READERS = 16
-AT_ONCE = 64
-"""Targets that a reader looks at one after the other, at most."""
+AT_ONCE = 32
+"""Targets that a reader is given at a time: one by one, threads cost more than the look."""
 
 
 @dataclass
@@ -68,8 +68,7 @@ def survey(
 ) -> Survey:
     """Look at every target: two files each, the query's size and the candidates' text."""
     found = Survey()
-    size = min(AT_ONCE, 1 + len(targets) // READERS)
-    parts = [targets[begin : begin + size] for begin in range(0, len(targets), size)]
+    parts = [targets[begin : begin + AT_ONCE] for begin in range(0, len(targets), AT_ONCE)]
 
     def look(part: Sequence[str]) -> list[tuple[float, int, list[str]]]:
         return [_look(folder, target, templates.lengths) for target in part]
