@@ -14,7 +14,7 @@ from typing import Any
 from dpam_hpc.errors import ConfigError
 
 VERSION = 1
-WRITE_WITHIN = 1.0
+WRITE_WITHIN = 3.0
 """Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
 
