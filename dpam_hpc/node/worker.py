@@ -10,6 +10,7 @@ import fcntl
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import time
@@ -38,25 +39,30 @@ class Worker:
         self._aligner: Aligner | None = None
         self._store: TemplateStore | None = None
         self._cpu_before: dict[str, float] = {}
+        self._programs_failed = False
 
     def do(self, unit: Unit | Prewarm) -> Done:
         """Do one unit; every failure is in the answer."""
         start = time.monotonic()
         done = Done()
+        self._programs_failed = False
         try:
             aligner, store = self._open(unit.place)
             if isinstance(unit, Prewarm):
                 for template in unit.templates:
-                    _prepared(store, template)
+                    self._prepared(store, template)
             else:
-                done.results = _align(aligner, store, unit)
+                done.results = self._align(aligner, store, unit)
         except Unusable as error:
             done.query_failure = str(error)
         except ProgramFailed as error:
+            self._programs_failed = True
             done.query_failure = f"its import failed twice: {error}"
         except (OSError, AlignerError) as error:
             # Scratch is full or gone, the programs' copies with it: nothing is wrong with the unit.
             done.scratch_problem = str(error)
+        if self._programs_failed and not done.scratch_problem:
+            self._doubt(unit.place, done)
         done.seconds = time.monotonic() - start
         done.cpu = self._cpu_since()
         return done
@@ -75,6 +81,22 @@ class Worker:
             self._cpu_before = {PYTHON: self._cpu_before.get(PYTHON, 0.0)}
         return self._aligner, self._store
 
+    def _doubt(self, place: Place, done: Done) -> None:
+        """Believe that programs failed only where they still give the known answer.
+
+        Where scratch is going away, or its disk returns rubbish, they fail on whatever they are
+        given, and nothing is wrong with the unit.
+        """
+        folder = place.root / f"doubt-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            self._class.prove(place.options, folder)
+        except (OSError, AlignerError) as error:
+            done.scratch_problem = f"programs fail there, on a known pair too: {error}"
+            done.results = []
+            done.query_failure = ""
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _cpu_since(self) -> dict[str, float]:
         """CPU seconds since the last call by step, this process's own among them."""
         own = resource.getrusage(resource.RUSAGE_SELF)
@@ -87,50 +109,52 @@ class Worker:
         self._cpu_before = now
         return since
 
-
-def _prepared(store: TemplateStore, template: str) -> bytes | str:
-    """A template as prepared, or why it cannot be."""
-    try:
-        return store.template(template)
-    except Unusable as error:
-        return str(error)
-    except ProgramFailed as error:
-        return f"its import failed twice: {error}"
-
-
-def _align(aligner: Aligner, store: TemplateStore, unit: Unit) -> list[TemplateResult]:
-    pdb = unit.place.query(unit.target).read_bytes()
-    prepared = store.query(unit.target, pdb)
-    templates: dict[str, bytes] = {}
-    results = []
-    for template in unit.templates:
-        found = _prepared(store, template)
-        if isinstance(found, str):
-            results.append(TemplateResult(template, failure=found))
-        else:
-            templates[template] = found
-    try:
-        return results + align_templates(aligner, pdb, prepared, templates)
-    except (ProgramFailed, ValueError, IndexError, KeyError, TypeError):
-        # One of them broke a program for all: alone, only the culprit fails.
-        alone = (_align_alone(aligner, pdb, prepared, name, templates[name]) for name in templates)
-        return results + list(alone)
-
-
-def _align_alone(
-    aligner: Aligner, pdb: bytes, prepared: bytes, template: str, imported: bytes
-) -> TemplateResult:
-    """One template, tried twice; its failure named."""
-    failure = ""
-    for _ in range(2):
+    def _prepared(self, store: TemplateStore, template: str) -> bytes | str:
+        """A template as prepared, or why it cannot be."""
         try:
-            (result,) = align_templates(aligner, pdb, prepared, {template: imported})
-            return result
+            return store.template(template)
+        except Unusable as error:
+            return str(error)
         except ProgramFailed as error:
-            failure = f"{error} (twice)"
-        except (ValueError, IndexError, KeyError, TypeError) as error:
-            failure = f"an answer that cannot be read ({type(error).__name__}: {error}, twice)"
-    return TemplateResult(template, failure=failure)
+            self._programs_failed = True
+            return f"its import failed twice: {error}"
+
+    def _align(self, aligner: Aligner, store: TemplateStore, unit: Unit) -> list[TemplateResult]:
+        pdb = unit.place.query(unit.target).read_bytes()
+        prepared = store.query(unit.target, pdb)
+        templates: dict[str, bytes] = {}
+        results = []
+        for template in unit.templates:
+            found = self._prepared(store, template)
+            if isinstance(found, str):
+                results.append(TemplateResult(template, failure=found))
+            else:
+                templates[template] = found
+        try:
+            return results + align_templates(aligner, pdb, prepared, templates)
+        except (ProgramFailed, ValueError, IndexError, KeyError, TypeError):
+            # One of them broke a program for all: alone, only the culprit fails.
+            alone = (
+                self._align_alone(aligner, pdb, prepared, name, templates[name])
+                for name in templates
+            )
+            return results + list(alone)
+
+    def _align_alone(
+        self, aligner: Aligner, pdb: bytes, prepared: bytes, template: str, imported: bytes
+    ) -> TemplateResult:
+        """One template, tried twice; its failure named."""
+        failure = ""
+        for _ in range(2):
+            try:
+                (result,) = align_templates(aligner, pdb, prepared, {template: imported})
+                return result
+            except ProgramFailed as error:
+                failure = f"{error} (twice)"
+            except (ValueError, IndexError, KeyError, TypeError) as error:
+                failure = f"an answer that cannot be read ({type(error).__name__}: {error}, twice)"
+        self._programs_failed = True
+        return TemplateResult(template, failure=failure)
 
 
 def serve(launcher: socket.socket) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.iterate import TemplateResult
+from dpam_hpc.errors import AlignerError
 from dpam_hpc.node.work import Place, Prewarm, Setup, Unit
 from dpam_hpc.node.worker import PROCESS_NAME, Worker
 from dpam_hpc.node.workers import Answer, Nursery, Pool, WorkerHandle
@@ -307,3 +308,25 @@ def test_programs_that_went_with_their_scratch_are_no_fault_of_the_unit(tmp_path
     place = Place(tmp_path / "gone", {"dali_home": str(tmp_path / "gone" / "dali")})
     done = Worker(Setup(0, aligners.find("dali"), tmp_path)).do(Unit(place, "P", ("t",)))
     assert "no DALI" in done.scratch_problem and not done.query_failure
+
+
+def test_failures_are_believed_of_programs_that_give_the_known_answer(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    (node.pdb_folder / "crash.pdb").write_bytes(structure(40, "crash"))
+    worker = Worker(Setup(0, node.definition, node.pdb_folder))
+    done = worker.do(node.unit("hit", "crash"))
+    assert [result.failure for result in done.results if result.failure] == [
+        "its import failed twice: fake: exit status 1"
+    ]
+
+    def prove(options: object, folder: Path) -> None:
+        raise AlignerError("another answer")
+
+    monkeypatch.setattr(worker._class, "prove", prove)
+    (node.pdb_folder / "crash2.pdb").write_bytes(structure(40, "crash"))
+    done = worker.do(node.unit("hit", "crash2"))
+    assert not done.results and not done.query_failure
+    assert "another answer" in done.scratch_problem
+    assert worker.do(node.unit("hit", "refuse")).results, "where none failed none is doubted"
