@@ -17,7 +17,7 @@ from dpam_hpc.errors import ConfigError
 VERSION = 1
 DONE, FAILED, REDO = "done", "failed", "redo"
 """States of a target in its record."""
-WRITE_WITHIN = 1.0
+WRITE_WITHIN = 3.0
 """Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
 

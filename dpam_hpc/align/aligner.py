@@ -68,7 +68,7 @@ class Aligner(Protocol):
 
     @classmethod
     def fingerprint(cls, options: Options) -> str:
-        """Identify what ``prepare`` depends on; AlignerError if the aligner cannot run here."""
+        """Identify what ``prepare`` depends on, wherever it lies; AlignerError if it cannot run."""
 
     @classmethod
     def stage_in(cls, options: Options, folder: Path) -> Options:

@@ -109,6 +109,7 @@ class Dispatcher:
     def _take_in(self, target: StagedTarget) -> None:
         if target.finished is not None:
             self._progress.skipped += 1
+            self._progress.found += bool(target.finished.get("found"))
             if target.finished["state"] != DONE or target.finished.get("failures"):
                 self._progress.earlier_failures += 1
         elif target.problem or not target.candidates:

@@ -73,7 +73,7 @@ def choose(
             choice.refused.append(f"{name} {problem}")
     if problem := _problem(work_dir, need):
         raise StorageError(
-            f"there is no scratch: {'; '.join(choice.refused)}; the working folder {problem}",
+            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {problem}",
             "free some room, or name a folder with --scratch-dir",
         )
     return choice
@@ -165,7 +165,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
         with suppress(OSError):
             os.close(self._claim)
 
@@ -182,9 +182,18 @@ def sweep(places: Sequence[Path]) -> list[Path]:
         for entry in entries:
             if entry.name.startswith((mine, f".{mine}")) and _is_dead(Path(entry.path)):
                 _end_processes_in(Path(entry.path))
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _remove(Path(entry.path))
                 swept.append(Path(entry.path))
     return swept
+
+
+def _remove(folder: Path) -> None:
+    """Remove a claimed folder, the claim last: without it a half-removed one looks half-made."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_dead(folder: Path) -> bool:

@@ -1,8 +1,9 @@
 """Stage-in of a target's inputs and stage-out of its hits: all that touches the shared folder.
 
-Eleven opens, reads, writes, renames and the like a target, and what a file system adds in look-ups
+Nine opens, reads, writes, renames and the like a target, and what a file system adds in look-ups
 and closes (``benchmarks/shared_ops.py`` counts). A hits file is written whole or not at all: beside
-the target file, flushed, checked, renamed; then the marker; then the journal record.
+the target file, flushed, checked, renamed; then the marker; then the journal record, which waits a
+moment for others.
 """
 
 from __future__ import annotations

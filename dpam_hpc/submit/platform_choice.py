@@ -42,9 +42,7 @@ def scheduler(kind: str, work_dir: Path) -> Scheduler:
     """A scheduler by its kind; the local one keeps its logs in the working folder."""
     if kind == "slurm":
         return Slurm()
-    folder = work_dir.absolute() / FOLDER / "local"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Local(folder)
+    return Local(work_dir.absolute() / FOLDER / "local")
 
 
 def renderer() -> Renderer:
