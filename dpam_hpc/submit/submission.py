@@ -291,8 +291,8 @@ def _marked(folder: WorkFolder, step: str) -> set[str]:
     ending = f".{step}.done"
     if not folder.output_folder.is_dir():
         return set()
-    names = os.listdir(folder.output_folder)
-    return {name.removesuffix(ending) for name in names if name.endswith(ending)}
+    with os.scandir(folder.output_folder) as entries:
+        return {e.name.removesuffix(ending) for e in entries if e.name.endswith(ending)}
 
 
 def _with_defaults(settings: SubmitSettings, platform: Platform) -> SubmitSettings:
