@@ -28,6 +28,7 @@ lint: setup
 # Benchmarks that need no real DALI; `make bench DALI_HOME=...` adds those that do.
 bench: setup
 	$(BIN)/python benchmarks/busy.py
+	$(BIN)/python benchmarks/scale.py --targets 28000
 	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
 
 # After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs.

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -31,13 +30,17 @@ LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Measured:
-    """A process that ended: wall and CPU seconds with all its children, and its ``own`` CPU."""
+    """A process that ended: wall and CPU seconds with all its children, and its ``own`` CPU.
+
+    ``peak`` is the most memory, in bytes, of the largest one; never less than the caller's own.
+    """
 
     stdout: str
     wall: float
     user: float
     system: float
     own: float
+    peak: int
 
     @property
     def cpu(self) -> float:
@@ -57,12 +60,8 @@ def measure(
     environment: Mapping[str, str],
     accepted: Collection[int] = (0,),
 ) -> Measured:
-    """Run a command to its end; SystemExit with its last words on an exit status not ``accepted``.
-
-    Exact only while the calling process has no other child that ends.
-    """
+    """Run a command to its end; SystemExit with its last words on a status not ``accepted``."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.monotonic()
         process = subprocess.Popen(
             argv, cwd=cwd, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=err
@@ -71,11 +70,12 @@ def measure(
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             wall = time.monotonic() - begun
             own = _own_cpu(process.pid)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         finally:
             if process.poll() is None:
                 process.terminate()
             process.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if process.returncode not in accepted:
             raise SystemExit(
                 f"{os.path.basename(argv[0])} {argv[1]} ended with {process.returncode}:\n"
@@ -84,9 +84,10 @@ def measure(
         return Measured(
             _text(out),
             wall,
-            after.ru_utime - before.ru_utime,
-            after.ru_stime - before.ru_stime,
+            usage.ru_utime,
+            usage.ru_stime,
             own,
+            usage.ru_maxrss * 1024,
         )
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from dpam_hpc.errors import ConfigError
 
 VERSION = 1
+DONE, FAILED, REDO = "done", "failed", "redo"
+"""States of a target in its record."""
 WRITE_WITHIN = 1.0
 """Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
@@ -28,7 +31,9 @@ class Journal:
         self._waiting: list[Record] = []
         self._waits_since = float("inf")
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self.records, whole = _parse(os.read(self._file, os.fstat(self._file).st_size), path)
+        parsed = list(_parse(os.read(self._file, os.fstat(self._file).st_size), path))
+        self.records = [record for record, _ in parsed[1:]]  # the first one is the version line
+        whole = parsed[-1][1] if parsed else 0
         if whole != os.fstat(self._file).st_size:
             os.ftruncate(self._file, whole)
         if not whole:
@@ -85,16 +90,20 @@ class Journal:
 
 def read(path: Path) -> list[Record]:
     """The whole records of a journal that somebody else may be writing."""
-    return _parse(path.read_bytes(), path)[0]
+    return list(each(path))
 
 
-def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
-    """Whole records, without the version line, and the length of the text that they fill."""
-    records: list[Record] = []
+def each(path: Path) -> Iterator[Record]:
+    """The same, one after the other: only the text is held."""
+    return (record for record, _ in islice(_parse(path.read_bytes(), path), 1, None))
+
+
+def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
+    """Whole records, the version line first, and the length of the text as far as each."""
     whole = 0
     for line in _lines(content):
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode())
             if not isinstance(record, dict):
                 raise ValueError("no object")
         except ValueError:
@@ -106,10 +115,8 @@ def _parse(content: bytes, path: Path) -> tuple[list[Record], int]:
                 f"{path} is no journal of this version (it begins {line[:40]!r})",
                 "move the file away; finished targets are found again by their markers",
             )
-        if whole:
-            records.append(record)
         whole += len(line)
-    return records, whole
+        yield record, whole
 
 
 def _lines(content: bytes) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,12 @@ class RunDir:
     @classmethod
     def all(cls, work_dir: Path) -> list[RunDir]:
         """All runs of a working folder that were planned to the end, oldest first."""
-        folder = work_dir / FOLDER / RUNS
-        names = sorted(os.listdir(folder)) if folder.is_dir() else []
-        return [cls(folder / name) for name in names if (folder / name / "plan.json").exists()]
+        found = []
+        for plan in (work_dir / FOLDER / RUNS).glob("*/plan.json"):
+            # Names tell the second alone.
+            stamp = plan.parent.name.rpartition("-")[0]
+            found.append((stamp, plan.stat().st_mtime_ns, plan.parent))
+        return [cls(path) for _, _, path in sorted(found)]
 
     @property
     def id(self) -> str:
@@ -163,7 +167,7 @@ class RunDir:
             content["tasks"] = [Task(**task) for task in content["tasks"]]
             content["jobs"] = [Job(**job) for job in content["jobs"]]
             return Plan(**content)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path} is no plan of a run: {error}") from None
 
     def targets(self, task: Task) -> list[tuple[str, float]]:
@@ -179,19 +183,23 @@ class RunDir:
     def add_job(self, job: str, first: int, tasks: int) -> None:
         """Note a job of the scheduler's for tasks ``first`` and on."""
         line = json.dumps({"job": job, "first": first, "tasks": tasks, "at": time.time()}) + "\n"
-        file = os.open(self.path / "jobs.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        file = os.open(self.path / "jobs.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(file, line.encode())
+            end = os.fstat(file).st_size
+            torn = end and os.pread(file, 1, end - 1) != b"\n"
+            os.write(file, (b"\n" if torn else b"") + line.encode())
             os.fsync(file)
         finally:
             os.close(file)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """The jobs noted; a torn last line is left out."""
+        """The jobs noted; torn lines are left out."""
         path = self.path / "jobs.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(x) for x in path.read_text().splitlines(keepends=True) if x[-1] == "\n"]
+        found = []
+        for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
 
     def cancel(self) -> None:
         """Note that the run was cancelled: its jobs do not requeue themselves any more."""
@@ -218,7 +226,7 @@ class RunDir:
     def records(self, number: int) -> Iterator[journal.Record]:
         """Records of all starts of a task, the oldest first."""
         for path in journals(self.task_folder(number)):
-            yield from journal.read(path)
+            yield from journal.each(path)
 
     def progress(self, number: int) -> dict[str, Any]:
         """Where a task stood when it last said so; empty if it never did."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dpam_hpc.cli.options import path_argument
+from dpam_hpc.cli.options import path_argument, path_option
 from dpam_hpc.errors import ExitCode
 
 
@@ -24,6 +24,9 @@ def launch(
     scratch: Annotated[
         list[str] | None, typer.Option(help="A place for scratch; again for more, best first.")
     ] = None,
+    last_resort: Annotated[
+        Path | None, path_option("Where to work if no place for scratch will do.")
+    ] = None,
 ) -> None:
     """Work off one task of a submitted run on this node (called by its scripts).
 
@@ -37,7 +40,7 @@ def launch(
     from dpam_hpc.report.progress import ProgressDisplay
     from dpam_hpc.run_dir import RunDir
 
-    start = Start(job, node, restart, deadline or None, tuple(scratch or ()))
+    start = Start(job, node, restart, deadline or None, tuple(scratch or ()), last_resort)
     display = ProgressDisplay()
     shutdown = Shutdown()
     print(f"task {task} of {run_dir.name} on {node or 'this machine'}, start {restart}", flush=True)

@@ -75,10 +75,12 @@ def run(
 def _run(run_settings: Any, json: bool) -> int:
     from dpam_hpc.node.launcher import IterativeDali
     from dpam_hpc.node.shutdown import Shutdown
+    from dpam_hpc.node.task import refuse_beside_tasks
     from dpam_hpc.report import summary
     from dpam_hpc.report.progress import ProgressDisplay
     from dpam_hpc.target import WorkFolder, chosen_targets, read_targets_file
 
+    refuse_beside_tasks(run_settings.work_dir)
     named = list(run_settings.target)
     if run_settings.targets:
         named = read_targets_file(run_settings.targets)

@@ -118,10 +118,17 @@ def resume(
     run = RunDir.latest(work_dir or Path())
     changes: dict[str, Any] = {"nodes": nodes, "partition": partition, "time": time}
     values = {**run.plan().submit, **{k: v for k, v in changes.items() if v is not None}}
-    # What --redo has begun is in the journals: with it everything would begin anew.
-    values |= {"redo": False, "retry_failed": retry_failed}
-    settings = SubmitSettings(**values)
-    left = left_of(run, over(settings))
+    redo = bool(values.get("redo"))
+    values["retry_failed"] = retry_failed and not redo
+    try:
+        settings = SubmitSettings(**values)
+    except ValueError as error:
+        raise ConfigError(f"run {run.id} cannot go on with these settings: {error}") from None
+    if redo:  # what earlier runs have done does not count; the run's own journals do
+        seen = settings.model_copy(update={"redo": False, "retry_failed": retry_failed})
+        left = left_of(run, over(seen, run))
+    else:
+        left = left_of(run, over(settings))
     if not left:
         print(f"nothing is left of run {run.id}")
         return

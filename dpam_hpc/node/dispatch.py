@@ -13,11 +13,11 @@ from typing import ParamSpec, TypeVar
 
 from dpam_hpc import cost
 from dpam_hpc.errors import AlignerError, StorageError
-from dpam_hpc.journal import Record
+from dpam_hpc.journal import DONE, Record
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.node.staging import DONE, StagedTarget, Staging, TargetResult
+from dpam_hpc.node.staging import StagedTarget, Staging, TargetResult
 from dpam_hpc.node.window import Job, Window
 from dpam_hpc.node.work import Prewarm, Unit
 from dpam_hpc.node.workers import Answer, Pool
@@ -109,6 +109,7 @@ class Dispatcher:
     def _take_in(self, target: StagedTarget) -> None:
         if target.finished is not None:
             self._progress.skipped += 1
+            self._progress.found += bool(target.finished.get("found"))
             if target.finished["state"] != DONE or target.finished.get("failures"):
                 self._progress.earlier_failures += 1
         elif target.problem or not target.candidates:

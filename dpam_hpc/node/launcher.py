@@ -18,7 +18,7 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
-from dpam_hpc.journal import Journal, Record
+from dpam_hpc.journal import REDO, Journal
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
@@ -46,22 +46,36 @@ SAMPLED_TEMPLATES = 2
 
 
 @dataclass(frozen=True)
-class Station:
-    """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
+class Lease:
+    """How often a launcher shows that it is alive, and when it is taken for dead; in seconds.
 
-    ``earlier`` are records of its task's earlier starts, ``rank`` grows with each start.
-    ``deadline`` is when the job's time is up, in seconds since the epoch. ``keep_bundle`` tells at
-    the end whether the node's copy of the bundle is left for tasks to come.
+    Who finds it held waits for ``patience``: long enough for a dead one's lease to end.
     """
 
-    folder: Path
-    journal: Path
-    earlier: tuple[Record, ...] = ()
-    rank: int = 0
     heartbeat: float = 10.0
     stale_after: float = 60.0
     patience: float = 90.0
+
+
+LEASE = Lease()
+
+
+@dataclass(frozen=True)
+class Station:
+    """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
+
+    ``open_journal`` is called when the lock is held, and no earlier start writes any more; its
+    records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
+    time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
+    of the bundle is left for tasks to come.
+    """
+
+    folder: Path
+    open_journal: Callable[[], Journal]
+    lease: Lease = LEASE
+    rank: int = 0
     scratch_candidates: tuple[str, ...] = ()
+    last_resort: Path | None = None
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
 
@@ -131,14 +145,13 @@ class IterativeDali:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
         candidates = self._station.scratch_candidates if self._station else ()
-        choice = scratch.choose(
-            run_folder, needed, self._settings.scratch_dir, candidates=candidates
-        )
+        fallback = (self._station and self._station.last_resort) or run_folder
+        choice = scratch.choose(fallback, needed, self._settings.scratch_dir, candidates=candidates)
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
-            log.warning("scratch: the working folder itself is used, which is slow")
-        for swept in scratch.sweep([choice.folder, run_folder]):
+            log.warning("scratch: %s is used, which is slow", fallback)
+        for swept in scratch.sweep([choice.folder, fallback]):
             log.info("removed %s, left by a run that died", swept)
 
         def stage(folder: Path) -> Place:
@@ -148,7 +161,7 @@ class IterativeDali:
             return place
 
         floor = int(self._settings.min_free_gb * 1e9)
-        self._room = Room(choice.folder, run_folder, floor, stage)
+        self._room = Room(choice.folder, fallback, floor, stage)
         stack.callback(self._room.remove)
         # Of the copies: the programs themselves are read from a shared disk once.
         self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
@@ -162,17 +175,17 @@ class IterativeDali:
             return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
-        journal = Journal(self._station.journal if self._station else run_folder / JOURNAL)
+        station = self._station
+        journal = station.open_journal() if station else Journal(run_folder / JOURNAL)
         stack.callback(journal.close)
-        if self._station:
-            journal.records[:0] = self._station.earlier
+        self._begun = any(record.get("state") == REDO for record in journal.records)
         self._pool = Pool(start_worker, self._shutdown.wakeup)
         stack.callback(self._pool.end)
         self._staging = Staging(
             self.folder,
             target.OutputNames(aligner.hits_suffix, aligner.step),
             journal,
-            again=self._settings.again,
+            again="" if self._goes_on_with_redo else self._settings.again,
             dpam_state=self._settings.dpam_state,
         )
         stack.callback(self._staging.close)
@@ -199,7 +212,7 @@ class IterativeDali:
             deadline=self._station.deadline if self._station else None,
         )
         try:
-            if self._settings.redo:
+            if self._settings.redo and not self._goes_on_with_redo:
                 self._staging.begin_again(chosen)
             return dispatcher.run(chosen)
         except OSError as error:
@@ -209,6 +222,11 @@ class IterativeDali:
             ) from None
         finally:
             self._staging.finish()
+
+    @property
+    def _goes_on_with_redo(self) -> bool:
+        """A task that does everything again begins once, however often it is started."""
+        return self._settings.redo and self._station is not None and self._begun
 
     def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
         """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""
@@ -227,9 +245,9 @@ class IterativeDali:
         return RunLock(
             folder,
             rank=station.rank,
-            heartbeat=station.heartbeat,
-            stale_after=station.stale_after,
-            patience=station.patience,
+            heartbeat=station.lease.heartbeat,
+            stale_after=station.lease.stale_after,
+            patience=station.lease.patience,
         )
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:

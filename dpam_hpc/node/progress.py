@@ -9,7 +9,7 @@ from dpam_hpc.journal import Record
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """Where a run stands; ``found`` are those of the skipped that have no record.
 
     ``rows`` are the records of the targets worked on, ``failure_lines`` say what failed; of many
     the first ones.
@@ -19,6 +19,7 @@ class Progress:
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    found: int = 0
     earlier_failures: int = 0
     failures: int = 0
     lost: int = 0

@@ -73,7 +73,7 @@ def choose(
             choice.refused.append(f"{name} {problem}")
     if problem := _problem(work_dir, need):
         raise StorageError(
-            f"there is no scratch: {'; '.join(choice.refused)}; the working folder {problem}",
+            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {problem}",
             "free some room, or name a folder with --scratch-dir",
         )
     return choice

@@ -19,13 +19,12 @@ from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.errors import StorageError
-from dpam_hpc.journal import Journal, Record
+from dpam_hpc.journal import DONE, FAILED, REDO, Journal, Record
 from dpam_hpc.node.shared_fs import SharedFolder, persistently
 from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, REDO = "done", "failed", "redo"
 DONE_TEXT = b"done\n"
 WHOLE_TARGET = "-"
 

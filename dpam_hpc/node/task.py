@@ -12,7 +12,7 @@ from typing import Any
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.node import run_lock
-from dpam_hpc.node.launcher import LOST, IterativeDali, Station
+from dpam_hpc.node.launcher import LEASE, LOST, IterativeDali, Station
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.run_dir import RunDir
@@ -33,6 +33,7 @@ class Start:
     restart: int = 0
     deadline: float | None = None
     scratch: tuple[str, ...] = ()
+    last_resort: Path | None = None
 
 
 class Reporter:
@@ -53,8 +54,9 @@ class Reporter:
         if progress is not None:
             content |= {
                 "targets": progress.targets, "done": progress.done, "failed": progress.failed,
-                "skipped": progress.skipped, "pairs": progress.pairs, "hits": progress.hits,
-                "workers": progress.workers, "busy_fraction": round(progress.busy_fraction, 4),
+                "skipped": progress.skipped, "found": progress.found,
+                "pairs": progress.pairs, "hits": progress.hits, "workers": progress.workers,
+                "busy_fraction": round(progress.busy_fraction, 4),
                 "seconds": round(progress.seconds, 1), "free_bytes": progress.free_bytes,
                 "cpu_seconds": round(sum(progress.cpu.values()), 1),
             }  # fmt: skip
@@ -88,13 +90,13 @@ def work_off(
     folder.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(run, number, start)
     reporter.say("starting")
-    earlier = run_dir.journals(folder)
     station = Station(
         folder,
-        run_dir.next_journal(folder, earlier),
-        tuple(record for path in earlier for record in journal.read(path)),
+        lambda: _next_journal(folder),
+        LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
+        last_resort=start.last_resort,
         deadline=start.deadline,
         keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
     )
@@ -117,6 +119,26 @@ def work_off(
         raise LockedError(f"task {number} of {run.id}: {LOST}", "that one goes on with it")
     reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
     return progress
+
+
+def refuse_beside_tasks(work_dir: Path) -> None:
+    """LockedError while a task of a submitted run is at work in the folder."""
+    for run in RunDir.all(work_dir)[-1:]:
+        for number in run.started():
+            holder = run_lock.holder_at_work(run.task_folder(number), LEASE.stale_after)
+            if holder is not None:
+                raise LockedError(
+                    f"run {run.id} is at work in {work_dir}: task {number} on {holder.host}",
+                    "dpam-hpc status tells where it stands, dpam-hpc cancel ends it",
+                )
+
+
+def _next_journal(folder: Path) -> journal.Journal:
+    """The journal of this start, with the records of the earlier ones before its own."""
+    earlier = run_dir.journals(folder)
+    opened = journal.Journal(run_dir.next_journal(folder, earlier))
+    opened.records[:0] = [record for path in earlier for record in journal.read(path)]
+    return opened
 
 
 def _refuse_beside_another_run(work_dir: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.node.staging import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, JobStatus, Scheduler
 
@@ -121,10 +121,8 @@ def _read(run: RunDir, task: TaskStatus) -> None:
     task.failed = sum(state == FAILED for state, _ in last.values())
     task.with_failures = sum(state == DONE and bad for state, bad in last.values())
     task.said = run.progress(task.number)
-    # Those that an earlier run had finished have no record of this one.
-    task.done = max(task.done, min(task.targets, int(task.said.get("skipped", 0)) + task.done))
-    if task.done + task.failed > task.targets:
-        task.done = task.targets - task.failed
+    # Those that were found finished, by their markers, have no record in this run.
+    task.done = min(task.targets - task.failed, task.done + int(task.said.get("found", 0)))
     task.node = str(task.said.get("node", ""))
     task.starts = int(task.said.get("restart", 0)) + 1 if task.said else 0
 

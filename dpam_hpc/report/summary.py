@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.journal import Record
+from dpam_hpc.journal import FAILED, Record
 from dpam_hpc.node.progress import Progress
-from dpam_hpc.node.staging import FAILED
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -39,8 +39,8 @@ wrapper outlives it."""
 class Local:
     """Runs batch scripts on this machine; logs and exit statuses lie in ``folder``.
 
-    An id is ``pid:ticks``. Another machine that sees the folder is told what has ended, and
-    nothing of what still runs.
+    The first submission makes that folder. An id is ``pid:ticks``. Another machine that sees the
+    folder is told what has ended, and nothing of what still runs.
     """
 
     name = "local"
@@ -62,6 +62,10 @@ class Local:
         self._expect_no_options(arguments)
         if not script.is_file():
             raise SchedulerError(f"there is no batch script {script}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SchedulerError(f"{self._folder} cannot be made: {error.strerror}") from None
         done = self._call(
             ["setsid", "--fork", "bash", "-c", WRAPPER, "job", str(script), str(self._folder)]
         )
@@ -98,6 +102,10 @@ class Local:
                 self._path(job, "cancelled").touch()
                 with suppress(ProcessLookupError):
                     os.killpg(_parts(job)[0], signal.SIGTERM)
+
+    def max_array_size(self) -> int | None:
+        """There are no arrays here, and no limit to the tasks of a script."""
+        return None
 
     def release(self, jobs: Sequence[str]) -> None:
         """Nothing is ever held."""

@@ -1,27 +1,32 @@
-"""Which platform a submission is for, and what that means: its scheduler, the job templates."""
+"""Which platform a submission is for, and what that means: its scheduler, the job templates.
+
+What is slow to import is imported where it is needed: ``status`` needs the scheduler alone.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import platformdirs
-
-from dpam_hpc.platforms import library
-from dpam_hpc.platforms.detect import ask_slurm, detect
-from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import FOLDER
 from dpam_hpc.submit.local import Local
-from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.slurm import Slurm
+
+if TYPE_CHECKING:
+    from dpam_hpc.platforms.model import Platform
+    from dpam_hpc.submit.render import Renderer
 
 AUTO = "auto"
 
 
 def choose(name: str) -> tuple[Platform, str]:
     """The platform called ``name``, or the one that is detected; and why it is that one."""
+    from dpam_hpc.platforms import library
+    from dpam_hpc.platforms.detect import ask_slurm, detect
+
     if name != AUTO:
         return library.named(name), "named"
     found = detect(library.every(), os.environ, socket.getfqdn(), ask_slurm)
@@ -37,11 +42,13 @@ def scheduler(kind: str, work_dir: Path) -> Scheduler:
     """A scheduler by its kind; the local one keeps its logs in the working folder."""
     if kind == "slurm":
         return Slurm()
-    folder = work_dir.absolute() / FOLDER / "local"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Local(folder)
+    return Local(work_dir.absolute() / FOLDER / "local")
 
 
 def renderer() -> Renderer:
     """Job templates: the user's own before those that come with dpam-hpc."""
+    import platformdirs
+
+    from dpam_hpc.submit.render import Renderer
+
     return Renderer([platformdirs.user_config_path("dpam-hpc") / "templates"])

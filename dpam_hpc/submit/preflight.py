@@ -16,6 +16,7 @@ from dpam_hpc.node import run_lock
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit.platform_choice import scheduler as scheduler_of_kind
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.shape import parse_clock
 from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
@@ -37,6 +38,9 @@ def problems(
     given = {"account": settings.account, "partition": settings.partition, "time": "given"}
     for name in platform.missing(given):
         found.append(f"platform {platform.name} requires --{name}")
+    for name in ("account", "partition"):
+        if not getattr(settings, name).isprintable():
+            found.append(f"--{name} {getattr(settings, name)!r} has characters that no name has")
     found += user_flags_problem(settings.sbatch_arg, OWNED_HERE)
     if settings.sbatch_arg and platform.scheduler.type == "local":
         found.append("--sbatch-arg means nothing without SLURM")
@@ -73,7 +77,13 @@ def _data(settings: SubmitSettings) -> list[str]:
 def _paths(settings: SubmitSettings) -> list[str]:
     """Paths that no batch script can hold: sbatch reads lines, apptainer splits at : and , ."""
     bad = '\n\r\\"' + (":," if settings.image else "")
-    named = [settings.work_dir, settings.data_dir, settings.templates, settings.image]
+    named = [
+        settings.work_dir,
+        settings.data_dir,
+        settings.templates,
+        settings.dali_home,
+        settings.image,
+    ]
     return [
         f"the path {str(path)!r} has a character that cannot be used in a job"
         for path in named
@@ -119,6 +129,9 @@ def _others(work_dir: Path, scheduler: Scheduler | None) -> list[str]:
     if not runs or scheduler is None:
         return []
     jobs = [job["job"] for job in runs[-1].jobs()]
+    kind = runs[-1].plan().scheduler
+    if kind != scheduler.name:
+        scheduler = scheduler_of_kind(kind, work_dir)
     try:
         queued = [status.job for status in scheduler.status(jobs) if status.state.is_queued]
     except SchedulerError as error:

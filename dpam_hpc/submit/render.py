@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -46,7 +47,9 @@ class JobScript:
     sbatch_args: Sequence[str]
     modules: Sequence[str]
     scratch: Sequence[str]
+    last_resort: Sequence[str]
     container_command: str
+    container_tmp_dir: str
     image: str
     bind_paths: Sequence[str]
     launcher: Sequence[str]
@@ -61,7 +64,15 @@ class JobScript:
             "this_job": '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"'
             if self.mode == "array"
             else '"$SLURM_JOB_ID"',
+            # A word of the shell: the task of the job's first node.
+            "first_task": f'"$(({self.first} + SLURM_ARRAY_TASK_ID))"'
+            if self.mode == "array"
+            else str(self.first),
             "scratch_places": [shell_place(place) for place in self.scratch],
+            "last_resort": [shell_place(place) for place in self.last_resort],
+            "container_tmp_dir": shell_place(self.container_tmp_dir)
+            if self.container_tmp_dir
+            else "",
             # srun does not take over --cpus-per-task of the job since SLURM 22.05.
             "srun_cpus": "" if self.exclusive else f" --cpus-per-task={self.cpus}",
         }
@@ -97,9 +108,12 @@ class Renderer:
             return self._environment.select_template(names).render(script.values())
         except jinja2.TemplateError as error:
             where = getattr(error, "filename", None) or getattr(error, "name", None) or names[-1]
+            for frame in traceback.extract_tb(error.__traceback__):
+                if frame.filename.endswith(".j2"):
+                    where = f"{frame.filename}:{frame.lineno}"  # at last the innermost
             raise ConfigError(
                 f"the job template {where} cannot be used: {error}",
-                "docs/platforms.md says what templates may use",
+                "docs/cluster.md says what templates may use",
             ) from None
 
 
@@ -119,14 +133,17 @@ def directive(value: str) -> str:
     """One word of an ``#SBATCH`` line: sbatch knows double quotes and the backslash."""
     if PLAIN.fullmatch(value):
         return value
+    if not value.isprintable():
+        raise ConfigError(f"{value!r} has characters that no #SBATCH line can hold")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def pattern(value: str) -> str:
     """A ``--output=`` pattern: {job}, {array} and {task} become SLURM's, other % are its own."""
-    literal = value.replace("%", "%%")
-    return literal.replace("{job}", "%j").replace("{array}", "%A").replace("{task}", "%a")
+    folder, slash, name = value.replace("%", "%%").rpartition("/")
+    name = name.replace("{job}", "%j").replace("{array}", "%A").replace("{task}", "%a")
+    return folder + slash + name
 
 
 def shell_place(place: str) -> str:

@@ -89,6 +89,10 @@ class Scheduler(Protocol):
         """End jobs; one that is over already is no error."""
         ...
 
+    def max_array_size(self) -> int | None:
+        """The most elements that an array may have, 0 if it takes none; None if not known."""
+        ...
+
     def release(self, jobs: Sequence[str]) -> None:
         """Let held jobs run."""
         ...

@@ -116,14 +116,14 @@ def parse_clock(text: str) -> int:
     """Seconds of a time as SLURM takes it: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
     days, dash, rest = text.strip().rpartition("-")
     parts = rest.split(":")
-    if not all(part.isdigit() for part in ([days] if dash else []) + parts) or len(parts) > 3:
-        raise ConfigError(f"{text!r} is no time", "as SLURM writes it: 48:00:00, 2-00:00:00, 90")
-    numbers = [int(part) for part in parts]
-    if dash:
+    given = ([days] if dash else []) + parts
+    total = 0
+    if all(part.isascii() and part.isdigit() for part in given) and len(parts) <= 3:
+        numbers = [int(part) for part in parts]
+        if not dash and len(numbers) < 3:
+            numbers.insert(0, 0)
         hours, minutes, seconds = [*numbers, 0, 0][:3]
-        return int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
-    if len(numbers) == 1:
-        return numbers[0] * 60
-    if len(numbers) == 2:
-        return numbers[0] * 60 + numbers[1]
-    return numbers[0] * 3600 + numbers[1] * 60 + numbers[2]
+        total = int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
+    if not total:  # 0 would be no limit to SLURM
+        raise ConfigError(f"{text!r} is no time", "as SLURM writes it: 48:00:00, 2-00:00:00, 90")
+    return total

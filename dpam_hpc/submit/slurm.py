@@ -76,6 +76,11 @@ class Slurm:
             done = self._call(texts.scancel(jobs))
             texts.cancelled(done.returncode, done.stdout, done.stderr)
 
+    def max_array_size(self) -> int | None:
+        """What the controller's settings say."""
+        done = self._call(texts.scontrol_config())
+        return texts.max_array_size(done.returncode, done.stdout, done.stderr)
+
     def release(self, jobs: Sequence[str]) -> None:
         """Release jobs that are held, as after a failed launch."""
         if jobs:

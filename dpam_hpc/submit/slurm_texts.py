@@ -113,6 +113,19 @@ def scontrol_release(jobs: Sequence[str]) -> list[str]:
     return ["scontrol", "release", ",".join(checked_ids(jobs))]
 
 
+def scontrol_config() -> list[str]:
+    """Ask the controller for its settings."""
+    return ["scontrol", "show", "config"]
+
+
+def max_array_size(returncode: int, stdout: str, stderr: str) -> int | None:
+    """MaxArraySize, of which an array's highest index is one less; None if it is not told."""
+    if returncode != 0:
+        raise refusal("scontrol", returncode, stdout, stderr)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)\s*$", stdout, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def job_name(script_text: str, script: Path, arguments: Sequence[str]) -> str:
     """The name that ``squeue`` shows: from options, the script's ``#SBATCH`` lines, its file."""
     name = script.name

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from dpam_hpc import __version__, cost, journal, run_dir
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.errors import ConfigError, SchedulerError
-from dpam_hpc.node.staging import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.run_dir import Job, Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
@@ -105,7 +106,9 @@ class Prepared:
             sbatch_args=settings.sbatch_arg,
             modules=container.modules if settings.image else (),
             scratch=platform.scratch.candidates,
+            last_resort=platform.scratch.last_resort,
             container_command=container.command,
+            container_tmp_dir=container.tmp_dir or "",
             image=str(settings.image.absolute()) if settings.image else "",
             bind_paths=self._binds(),
             launcher=launcher,
@@ -140,7 +143,8 @@ def prepare(
 ) -> Prepared:
     """Plan a run; ConfigError with everything that is in its way.
 
-    ``targets``: those of an earlier run that are left; else the settings' or all of the folder.
+    ``targets``: what is left of an earlier run; else the settings' or all of the folder, but for
+    those that are ``over``.
     """
     settings = _with_defaults(settings, platform)
     problems = preflight.problems(settings, platform, scheduler)
@@ -153,10 +157,10 @@ def prepare(
     if targets is None:
         named = read_targets_file(settings.targets) if settings.targets else settings.target
         chosen = chosen_targets(folder, list(named))
+        finished = over(settings)
+        left = [target for target in chosen if target not in finished]
     else:
-        chosen = list(targets)
-    finished = over(settings)
-    left = [target for target in chosen if target not in finished]
+        chosen = left = list(targets)
     if not left:
         raise ConfigError(
             f"of {settings.work_dir} all {len(chosen)} targets are done or failed",
@@ -166,9 +170,11 @@ def prepare(
     templates = Templates(settings.data_dir, settings.templates)
     found = survey(folder, left, templates, correction, on_count)
     cpus, remarks = _cpus(settings, platform)
-    multi_node = platform.scheduler.submit_mode == "multi-node"
+    most_elements, multi_node = _arrays(platform, scheduler)
+    if multi_node and platform.scheduler.submit_mode == "array":
+        remarks.append("this SLURM takes no job arrays: one job of many nodes instead")
     seconds = sum(seconds for _, seconds in found.costs)
-    limits = _limits(settings, platform)
+    limits = _limits(settings, platform, most_elements, multi_node)
     planned = shape(seconds, len(left), cpus, limits, multi_node)
     if correction != 1.0:
         remarks.append(f"predictions are {correction:.2f} x the model's, as earlier runs measured")
@@ -206,7 +212,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
             tasks=tasks,
             jobs=prepared.jobs(),
             settings=launcher_settings(prepared),
-            submit=settings.model_dump(mode="json", exclude_unset=True, exclude={"cpus"}),
+            submit=settings.model_dump(mode="json", exclude_unset=True),
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
             version=__version__,
         )
@@ -241,12 +247,12 @@ def launcher_settings(prepared: Prepared) -> dict[str, Any]:
     return values
 
 
-def records(work_dir: Path) -> Iterator[journal.Record]:
+def records(work_dir: Path, only: RunDir | None = None) -> Iterator[journal.Record]:
     """Everything that runs of a working folder have noted, of ``run`` and of submitted ones."""
     own = work_dir / run_dir.FOLDER / run_dir.JOURNAL
-    if own.exists():
+    if own.exists() and only is None:
         yield from journal.read(own)
-    for run in RunDir.all(work_dir):
+    for run in [only] if only else RunDir.all(work_dir):
         for number in run.started():
             yield from run.records(number)
 
@@ -257,20 +263,23 @@ def latest_run(work_dir: Path) -> RunDir | None:
     return runs[-1] if runs else None
 
 
-def over(settings: SubmitSettings) -> set[str]:
+def over(settings: SubmitSettings, only: RunDir | None = None) -> set[str]:
     """Targets that need nothing more; what is not among them the nodes verify, or work on.
 
     A target is done where its last record says so and its marker is there, and failed where its
-    record says that; failures are not over where they are to be tried again.
+    record says that; failures are not over where they are to be tried again. ``only``: by the
+    records of this run.
     """
     if settings.again == "all":
         return set()
     step = aligners.load(aligners.find(settings.aligner)).step
     state: dict[str, str] = {}
-    for record in records(settings.work_dir):
+    for record in records(settings.work_dir, only):
         if record.get("step") == step:
             again = settings.again == "failed" and record.get("failures")
             state[record["target"]] = "again" if again else record["state"]
+    if not state:
+        return set()
     marked = _marked(WorkFolder.at(settings.work_dir), step)
     done = {target for target, what in state.items() if what == DONE and target in marked}
     if settings.again == "failed":
@@ -282,7 +291,7 @@ def _marked(folder: WorkFolder, step: str) -> set[str]:
     ending = f".{step}.done"
     if not folder.output_folder.is_dir():
         return set()
-    names: Iterable[str] = (path.name for path in folder.output_folder.iterdir())
+    names = os.listdir(folder.output_folder)
     return {name.removesuffix(ending) for name in names if name.endswith(ending)}
 
 
@@ -315,10 +324,22 @@ def _cpus(settings: SubmitSettings, platform: Platform) -> tuple[int, list[str]]
     ]
 
 
-def _limits(settings: SubmitSettings, platform: Platform) -> Limits:
+def _arrays(platform: Platform, scheduler: Scheduler | None) -> tuple[int | None, bool]:
+    """The most elements of an array (None: not known), and whether jobs are multi-node ones."""
+    if platform.scheduler.submit_mode == "multi-node":
+        return None, True
+    most = platform.scheduler.max_array_size
+    if most is None and scheduler is not None:
+        most = scheduler.max_array_size()
+    return most, most == 0
+
+
+def _limits(
+    settings: SubmitSettings, platform: Platform, most_elements: int | None, multi_node: bool
+) -> Limits:
     scheduler, partition = platform.scheduler, _partition(settings, platform) or Partition()
-    one_by_one = [scheduler.max_array_size, scheduler.max_jobs, partition.max_jobs_queued]
-    allowed = [] if scheduler.submit_mode == "multi-node" else [x for x in one_by_one if x]
+    one_by_one = [most_elements, scheduler.max_jobs, partition.max_jobs_queued]
+    allowed = [] if multi_node else [x for x in one_by_one if x]
     if settings.max_tasks:
         allowed.append(settings.max_tasks)
     if scheduler.type == "local":

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from dpam_hpc import cost
@@ -14,8 +13,8 @@ from dpam_hpc.bundle import Bundle
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
 READERS = 16
-AT_ONCE = 4096
-"""Targets read ahead of what is counted: bounds the memory, however many there are."""
+AT_ONCE = 32
+"""Targets that a reader is given at a time: one by one, threads cost more than the look."""
 
 
 @dataclass
@@ -69,60 +68,50 @@ def survey(
 ) -> Survey:
     """Look at every target: two files each, the query's size and the candidates' text."""
     found = Survey()
-    lengths = templates.lengths
+    parts = [targets[begin : begin + AT_ONCE] for begin in range(0, len(targets), AT_ONCE)]
 
-    def look(target: str) -> tuple[int, bytes | str]:
-        try:
-            size = _query_size(folder, target)
-        except OSError:
-            return 0, f"no {target}.pdb"
-        try:
-            with open(folder.candidates_folder / f"{target}{CANDIDATES_SUFFIX}", "rb") as file:
-                return size, file.read()
-        except OSError as error:
-            return size, f"{target}{CANDIDATES_SUFFIX}: {error.strerror}"
+    def look(part: Sequence[str]) -> list[tuple[float, int, list[str]]]:
+        return [_look(folder, target, templates.lengths) for target in part]
 
-    waiting = iter(targets)
-    done = 0
     with ThreadPoolExecutor(READERS) as readers:
-        while batch := list(islice(waiting, AT_ONCE)):
-            answers = readers.map(look, batch, chunksize=64)
-            for target, (size, text) in zip(batch, answers, strict=True):
-                _count(found, target, size, text, lengths, correction)
-            done += len(batch)
-            on_count(done, len(targets))
+        for part, answers in zip(parts, readers.map(look, parts), strict=True):
+            for target, (seconds, pairs, problems) in zip(part, answers, strict=True):
+                found.costs.append((target, seconds * correction))
+                found.pairs += pairs
+                found.problems += [(target, problem) for problem in problems]
+            on_count(len(found.costs), len(targets))
     return found
 
 
-def _count(
-    found: Survey,
-    target: str,
-    size: int,
-    text: bytes | str,
-    lengths: dict[str, int],
-    correction: float,
-) -> None:
-    if isinstance(text, str):
-        found.problems.append((target, text))
-        found.costs.append((target, 0.0))
-        return
-    candidates = text.decode(errors="replace").split()
-    found.pairs += len(candidates)
-    known = [lengths[name] for name in candidates if name in lengths]
-    if len(known) < len(candidates):
+def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> tuple[float, int, list[str]]:
+    """A target's predicted CPU seconds, its pairs, and what is wrong with it."""
+    try:
+        size = _query_size(folder, target)
+    except OSError:
+        return 0.0, 0, [f"no {target}.pdb"]
+    name = f"{target}{CANDIDATES_SUFFIX}"
+    try:
+        with open(f"{folder.candidates_folder}/{name}", "rb", buffering=0) as file:
+            candidates = file.read().decode(errors="replace").split()
+    except OSError as error:
+        return 0.0, 0, [f"{name}: {error.strerror}"]
+    problems = []
+    try:
+        residues = sum(map(lengths.__getitem__, candidates))
+    except KeyError:
+        residues = sum(lengths.get(name, 0) for name in candidates)
         unknown = sorted(set(candidates) - lengths.keys())
-        found.problems.append((target, f"unknown templates: {_some(unknown)}"))
+        problems.append(f"unknown templates: {_some(unknown)}")
     if candidates and size == 0:
-        found.problems.append((target, f"{target}.pdb is empty"))
-    seconds = cost.seconds(cost.residues(size), sum(known)) * correction
-    found.costs.append((target, seconds))
+        problems.append(f"{target}.pdb is empty")
+    return cost.seconds(cost.residues(size), residues), len(candidates), problems
 
 
 def _query_size(folder: WorkFolder, target: str) -> int:
     last: OSError | None = None
     for place in folder.query_folders:
         try:
-            return os.stat(place / f"{target}.pdb").st_size
+            return os.stat(f"{place}/{target}.pdb").st_size
         except OSError as error:
             last = error
     raise last or FileNotFoundError(target)

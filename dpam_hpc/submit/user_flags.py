@@ -34,6 +34,9 @@ OWNED = frozenset(
 
 SHORT = {
     "a": "--array",
+    "A": "--account",
+    "p": "--partition",
+    "t": "--time",
     "N": "--nodes",
     "n": "--ntasks",
     "o": "--output",

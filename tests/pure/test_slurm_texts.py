@@ -357,3 +357,20 @@ def test_what_is_owned_can_be_told() -> None:
     ]
     assert user_flags_problem(["--mem=1G"], {"--mem-per-cpu"}) == []
     assert len(user_flags_problem(["--mem-per=1G"], {"--mem-per-cpu"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        ("MaxArraySize            = 1001\nMaxDBDMsgs = 20\n", 1001),
+        ("MaxArraySize            = 0\n", 0),
+        ("ClusterName = x\n", None),
+    ],
+)
+def test_the_largest_array_is_as_the_controller_says(told: str, size: int | None) -> None:
+    assert texts.max_array_size(0, f"Configuration data as of ...\n{told}", "") == size
+
+
+def test_a_controller_that_does_not_answer_says_nothing_of_arrays() -> None:
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        texts.max_array_size(1, "", "slurm_load_ctl_conf error: Unable to contact controller")

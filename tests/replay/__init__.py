@@ -19,7 +19,7 @@ PROGRAMS = ("dsspcmbi", "puu", "puutos", "serialcompare", "fssp")
 LONGEST_SHEBANG = 127
 
 
-def make_home(folder: Path, recordings: Path = RECORDINGS) -> Path:
+def make_home(folder: Path, recordings: Path = RECORDINGS, python: str = sys.executable) -> Path:
     """Make ``folder`` a DALI home whose five programs answer from ``recordings``."""
     library = folder / "lib"
     library.mkdir(parents=True)
@@ -30,16 +30,17 @@ def make_home(folder: Path, recordings: Path = RECORDINGS) -> Path:
         ["-IS"],
         f"import sys\nsys.path.insert(0, {str(library.resolve())!r})\n"
         f"import standin\nsys.exit(standin.main({str(recordings.resolve())!r}))\n",
+        python,
     )
 
 
-def write_programs(folder: Path, flags: list[str], body: str) -> Path:
+def write_programs(folder: Path, flags: list[str], body: str, python: str = sys.executable) -> Path:
     """Five executable files in ``folder/bin``, all of one Python text; ``folder``."""
     programs = folder / "bin"
     programs.mkdir(parents=True)
     for name in PROGRAMS:
         path = programs / name
-        path.write_text(shebang(sys.executable, flags) + body)
+        path.write_text(shebang(python, flags) + body)
         path.chmod(0o755)
     return folder
 

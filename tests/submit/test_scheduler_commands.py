@@ -266,8 +266,8 @@ def test_what_local_cannot_do(local: Local, script: Path, tmp_path: Path) -> Non
     for ask in (local.status, local.cancel, local.release):
         with pytest.raises(SchedulerError, match="no id of a local job"):
             ask(["../x"])
-    with pytest.raises(SchedulerError, match="could not be started"):
-        Local(tmp_path / "absent", timeout=10).submit(script, [])
+    with pytest.raises(SchedulerError, match="cannot be made: Not a directory"):
+        Local(script / "absent", timeout=10).submit(script, [])
 
 
 def test_a_local_script_is_tested_by_bash(local: Local, script: Path) -> None:

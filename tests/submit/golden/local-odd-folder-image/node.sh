@@ -1,0 +1,26 @@
+#!/bin/bash
+# Runs once a node. $1: the task of the job's first node; further nodes have the tasks that follow.
+task=$(($1 + ${SLURM_PROCID:-0}))
+set -u  # the module system is not to be held to it
+# Nothing of the submitter's shell or of a profile changes what runs.
+unset "${!OMP_@}" "${!APPTAINER@}" "${!SINGULARITY@}" "${!SBATCH_@}" "${!DPAM_HPC_@}" "${!PYTHON@}" DALI_HOME LD_PRELOAD
+job=""
+deadline=0
+# An empty array is an unbound variable to bash before 4.4.
+scratch=()
+binds=()
+# shellcheck disable=SC2043 # one place may be all
+for place in "${TMPDIR:-}" "/tmp"; do
+    if [ -n "$place" ] && [ -d "$place" ]; then
+        scratch+=(--scratch "$place")
+        binds+=(--bind "$place")
+    fi
+done
+exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
+    --bind '/work/my proteins it'"'"'s 100% $(x) `y`' \
+    --bind /data/ecod:/data/ecod:ro \
+    --bind /opt/DaliLite.v5:/opt/DaliLite.v5:ro \
+    --pwd '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' /images/dpam.sif \
+    dpam-hpc launch '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
+    --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
+    --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

@@ -1,0 +1,35 @@
+#!/bin/bash
+# Runs once a node. $1: the task of the job's first node; further nodes have the tasks that follow.
+task=$(($1 + ${SLURM_PROCID:-0}))
+module load tacc-apptainer || exit 1
+set -u  # the module system is not to be held to it
+# Nothing of the submitter's shell or of a profile changes what runs.
+unset "${!OMP_@}" "${!APPTAINER@}" "${!SINGULARITY@}" "${!SBATCH_@}" "${!DPAM_HPC_@}" "${!PYTHON@}" DALI_HOME LD_PRELOAD
+job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+deadline=0
+end=$(timeout 30 squeue -h -j "$job" -o %e 2>/dev/null)
+case $end in
+    [0-9]*T*) deadline=$(date -d "$end" +%s) ;;
+esac
+# An empty array is an unbound variable to bash before 4.4.
+scratch=()
+binds=()
+# shellcheck disable=SC2043 # one place may be all
+for place in "/tmp" "${TMPDIR:-}"; do
+    if [ -n "$place" ] && [ -d "$place" ]; then
+        scratch+=(--scratch "$place")
+        binds+=(--bind "$place")
+    fi
+done
+if [ -d "${SCRATCH:-}" ]; then
+    scratch+=(--last-resort "${SCRATCH:-}")
+    binds+=(--bind "${SCRATCH:-}")
+fi
+export APPTAINER_TMPDIR="/tmp"
+exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
+    --bind /work/proteins \
+    --bind /data/ecod:/data/ecod:ro \
+    --pwd /work/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
+    dpam-hpc launch /work/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
+    --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
+    --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}
