@@ -1,0 +1,237 @@
+"""Tasks at work, by ``launch`` and by ``submit --platform local``, with the stand-in for DALI."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dpam_hpc import journal
+from dpam_hpc.errors import LockedError
+from dpam_hpc.node import task
+from dpam_hpc.node.launcher import Lease
+from dpam_hpc.node.shutdown import Shutdown
+from dpam_hpc.run_dir import Job, Plan, RunDir
+from tests import replay
+from tests.conftest import COMMAND, Work, environment, lay_out, run
+
+TARGETS = ("A0A0K2WPR7", "O05011")
+PATIENCE = 100.0
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return lay_out(tmp_path / "my work", TARGETS)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    # The folder of the code is on the path of the jobs' Python too, by where they are started.
+    return environment(XDG_CONFIG_HOME=str(tmp_path / "config"), COLUMNS="200")
+
+
+@pytest.fixture
+def submit(
+    work: Work, stand_in: Path, scratch: Path, env: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``submit --platform local``."""
+
+    def submit(*more: str) -> subprocess.CompletedProcess[str]:
+        return run(
+            "submit", work.root, "--platform", "local", "--data-dir", replay.DATA,
+            "--dali-home", stand_in, "--scratch-dir", scratch, "--min-free-gb", "0.01",
+            "--dali-workers", "2", "--grace", "1", *more, env=env, timeout=PATIENCE,
+        )  # fmt: skip
+
+    return submit
+
+
+@pytest.fixture
+def planned(work: Work, stand_in: Path, scratch: Path) -> RunDir:
+    """A run of one task whose launcher the test starts by itself."""
+    made = RunDir.create(work.root)
+    tasks = made.write_targets([[(target, 1.0) for target in TARGETS]])
+    settings = {
+        "work_dir": str(work.root),
+        "data_dir": str(replay.DATA),
+        "dali_home": str(stand_in),
+        "scratch_dir": str(scratch),
+        "min_free_gb": 0.01,
+        "dali_workers": 2,
+        "grace": 1.0,
+    }
+    plan = Plan("local", "local", "array", 1, 2, 60, tasks, [Job("job.sh", 0, 1)], settings, {})
+    made.write_plan(plan)
+    return made
+
+
+def launch(run_dir: RunDir, *more: str) -> subprocess.CompletedProcess[str]:
+    return run("launch", run_dir.path, "--task", "0", *more, env=environment(), timeout=PATIENCE)
+
+
+def start(run_dir: RunDir, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "launch", str(run_dir.path), "--task", "0", *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def launcher_of(run_dir: RunDir) -> int:
+    """The process that works off the run's first task, as soon as it holds its lease."""
+    lock = run_dir.task_folder(0) / "run.lock"
+    until(lambda: lock.exists() and lock.read_text().endswith("}"))
+    return int(json.loads(lock.read_text())["pid"])
+
+
+def outcomes(run_dir: RunDir) -> list[tuple[str, str]]:
+    return [(record["target"], record["state"]) for record in run_dir.records(0)]
+
+
+def test_a_local_run_ends_with_the_reference_bytes(
+    work: Work, submit: Callable[..., subprocess.CompletedProcess[str]], env: dict[str, str]
+) -> None:
+    done = submit("--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    work.expect_whole()
+    (made,) = RunDir.all(work.root)
+    found = json.loads(run("status", work.root, "--json", env=env).stdout)
+    assert (found["done"], found["left"], found["queued"]) == (2, 0, 0)
+    assert found["tasks"][0]["state"] == "finished"
+    assert "task 0 of" in run("logs", "-C", work.root, env=env).stdout
+    said = run("resume", work.root, env=env)
+    assert said.stdout == f"nothing is left of run {made.id}\n"
+
+
+def test_a_killed_local_run_is_resumed(
+    work: Work, submit: Callable[..., subprocess.CompletedProcess[str]], env: dict[str, str]
+) -> None:
+    done = submit()
+    assert done.returncode == 0, done.stderr
+    (first,) = RunDir.all(work.root)
+    os.kill(launcher_of(first), signal.SIGKILL)
+    until(lambda: json.loads(run("status", work.root, "--json", env=env).stdout)["queued"] == 0)
+    done = run("resume", work.root, "--wait", env=env, timeout=PATIENCE)
+    if "nothing is left" not in done.stdout:  # it was quicker than the test
+        assert len(RunDir.all(work.root)) == 2
+    assert done.returncode == 0, done.stdout + done.stderr
+    work.expect_whole()
+
+
+def test_a_cancelled_local_run_ends_and_is_resumed(
+    work: Work, submit: Callable[..., subprocess.CompletedProcess[str]], env: dict[str, str]
+) -> None:
+    submit()
+    (first,) = RunDir.all(work.root)
+    pid = launcher_of(first)
+    done = run("cancel", work.root, env=env)
+    assert done.returncode == 0, done.stderr
+    until(lambda: json.loads(run("status", work.root, "--json", env=env).stdout)["queued"] == 0)
+    assert not psutil.pid_exists(pid), "the job is not over before its launcher is"
+    done = run("resume", work.root, "--wait", env=env, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work.expect_whole()
+
+
+def test_a_deadline_that_is_near_begins_nothing(planned: RunDir, work: Work) -> None:
+    done = launch(planned, "--deadline", str(time.time() + 1))
+    assert done.returncode == 75, done.stderr
+    assert "interrupted by the time that is left to the job" in done.stderr
+    assert outcomes(planned) == []
+    assert [path.name for path in work.root.glob("*_iterativdDali_hits")] == []
+    assert planned.progress(0)["state"] == "interrupted"
+    done = launch(planned, "--restart", "1", "--deadline", str(time.time() + 10**6))
+    assert done.returncode == 0, done.stderr
+    work.expect_whole()
+
+
+def test_a_task_goes_on_from_its_earlier_starts(planned: RunDir, work: Work) -> None:
+    assert launch(planned).returncode == 0
+    first = planned.task_folder(0) / "journal-0.jsonl"
+    lines = first.read_text().splitlines(keepends=True)
+    kept = json.loads(lines[1])["target"]
+    (other,) = set(TARGETS) - {kept}
+    # As if it had been killed while it noted the second target.
+    first.write_text("".join(lines[:2]) + lines[2][:30])
+    work.root.joinpath(f"{other}.iterativeDali.done").unlink()
+    (work.root / f"{kept}_iterativdDali_hits").touch()
+    before = (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns
+    done = launch(planned, "--restart", "1")
+    assert done.returncode == 0, done.stderr
+    work.expect_whole()
+    assert (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns == before
+    second = journal.read(planned.task_folder(0) / "journal-1.jsonl")
+    assert [record["target"] for record in second] == [other]
+    assert outcomes(planned) == [(kept, "done"), (other, "done")]
+    assert (planned.progress(0)["skipped"], planned.progress(0)["found"]) == (1, 0)
+
+
+def test_a_task_of_redo_begins_anew_once(planned: RunDir, work: Work) -> None:
+    assert launch(planned).returncode == 0
+    plan = planned.path / "plan.json"
+    content = json.loads(plan.read_text())
+    content["settings"]["redo"] = True
+    plan.write_text(json.dumps(content))
+    assert launch(planned, "--restart", "1").returncode == 0
+    assert [state for _, state in outcomes(planned)] == ["done"] * 2 + ["redo"] * 2 + ["done"] * 2
+    assert launch(planned, "--restart", "2").returncode == 0
+    assert len(outcomes(planned)) == 6
+    work.expect_whole()
+
+
+def test_a_cancelled_run_is_not_begun(planned: RunDir) -> None:
+    planned.cancel()
+    done = launch(planned)
+    assert done.returncode == 75
+    assert "was cancelled" in done.stderr
+    assert not planned.task_folder(0).exists()
+
+
+def test_a_task_that_the_run_does_not_have(planned: RunDir) -> None:
+    done = run("launch", planned.path, "--task", "1", env=environment())
+    assert done.returncode == 2
+    assert "has no task 1" in done.stderr
+
+
+def test_a_second_launcher_of_a_task_waits_and_is_refused(
+    planned: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = start(planned)
+    try:
+        launcher_of(planned)
+        first.send_signal(signal.SIGSTOP)  # it holds its lease, however quick it would be
+        monkeypatch.setattr(task, "LEASE", Lease(patience=1.0))
+        shutdown = Shutdown()
+        with pytest.raises(LockedError, match="is being worked on by another"):
+            task.work_off(planned, 0, task.Start(), shutdown)
+        shutdown.close()
+    finally:
+        first.send_signal(signal.SIGCONT)
+        _, stderr = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0, stderr
+    assert sorted(outcomes(planned)) == [(target, "done") for target in sorted(TARGETS)]
+
+
+def test_a_later_start_takes_over_from_one_that_lives(planned: RunDir, work: Work) -> None:
+    first = start(planned)
+    launcher_of(planned)
+    first.send_signal(signal.SIGSTOP)
+    done = launch(planned, "--restart", "1")
+    assert done.returncode == 0, done.stderr
+    first.send_signal(signal.SIGCONT)
+    _, stderr = first.communicate(timeout=PATIENCE)
+    assert first.returncode in (0, 5), stderr
+    work.expect_whole()
