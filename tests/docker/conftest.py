@@ -43,7 +43,7 @@ def docker_setup() -> list[str]:
     return ["up --build --wait"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(
     docker_services: Services,
     docker_compose_project_name: str,
