@@ -66,6 +66,7 @@ class Site:
         (platforms / "tests.toml").write_text(text)
         self.environment: dict[str, Any] = {"DPAM_HPC_PLATFORM_PATH": str(platforms)}
         self.works = 0
+        self.lost = ""
         self._give_to_user()
 
     def _give_to_user(self) -> None:
@@ -193,6 +194,7 @@ def lose_sight_of_node(site: Site, work: Path, job: str) -> None:
     node = _node_at_work(site, work)
     site.cluster.kill_slurmd(node, with_steps=False)
     site.cluster.declare_down(node)
+    site.lost = node
 
 
 def _node_at_work(site: Site, work: Path) -> str:
@@ -253,8 +255,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     interrupt(site, work, job)
     if interrupt is lose_sight_of_node:
         site.cluster.wait_for(lambda: not launchers(work) or site.status(work)["left"] == 0)
-        for node in site.cluster.nodes:
-            site.cluster.start_slurmd(node)
+        site.cluster.start_slurmd(site.lost)
     site.finish(work)
     site.cluster.wait_for(lambda: not launchers(work), "the launchers to end")
     expect_no_scratch(site)
