@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 TICK = 0.5
 TIME_MARGIN = 1.5
+TIME_IS_SHORT = "the time that is left to the job"
 STAGING_THREADS = 4
 PREWARM_AT_ONCE = 4
 DEATHS_BEFORE_GIVING_UP = 4
@@ -133,7 +134,7 @@ class Dispatcher:
             found = self._window.next(self._workers, cost_to_come, self._fits)
             if found is None:
                 if len(self._window) and not self._pool.busy_with(Unit):
-                    self._shutdown.ask("the time that is left to the job")
+                    self._shutdown.ask(TIME_IS_SHORT)
                 break
             job, templates = found
             unit = Unit(self._room.place, job.target.id, templates)

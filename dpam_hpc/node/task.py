@@ -12,6 +12,7 @@ from typing import Any
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.node import run_lock
+from dpam_hpc.node.dispatch import TIME_IS_SHORT
 from dpam_hpc.node.launcher import LEASE, LOST, IterativeDali, Station
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.shutdown import Shutdown
@@ -20,6 +21,8 @@ from dpam_hpc.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
+WHOLE_TIME = 0.8
+"""Part of its time limit that a start must have had, to say that the limit is too short."""
 SAY_EVERY = 30.0
 """Seconds between two notes of where a task stands: one operation each on the shared folder."""
 
@@ -105,6 +108,7 @@ def work_off(
         reporter.tick(progress)
         on_tick(progress)
 
+    began = time.time()
     targets = [target for target, _ in run.targets(plan.tasks[number])]
     session = IterativeDali(
         settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick, station=station
@@ -117,6 +121,14 @@ def work_off(
         raise
     if shutdown.reason == LOST:
         raise LockedError(f"task {number} of {run.id}: {LOST}", "that one goes on with it")
+    had_its_time = start.deadline and start.deadline - began > WHOLE_TIME * plan.time_limit
+    if shutdown.reason == TIME_IS_SHORT and had_its_time and not progress.done + progress.failed:
+        reporter.say("failed", progress, reason=shutdown.reason)
+        raise ConfigError(
+            f"task {number} of {run.id}: none of the targets that are left fits into the time of a"
+            f" job ({plan.time_limit} s), by the prediction",
+            "dpam-hpc resume with a longer --time, or another --partition",
+        )
     reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
     return progress
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -156,6 +157,14 @@ def test_a_deadline_that_is_near_begins_nothing(planned: RunDir, work: Work) -> 
     done = launch(planned, "--restart", "1", "--deadline", str(time.time() + 10**6))
     assert done.returncode == 0, done.stderr
     work.expect_whole()
+
+
+def test_a_time_limit_in_which_nothing_fits_is_an_error_and_no_requeue(planned: RunDir) -> None:
+    settings = {**planned.plan().settings, "grace": 1000.0}
+    planned.write_plan(replace(planned.plan(), time_limit=5, settings=settings))
+    done = launch(planned, "--deadline", str(time.time() + 100))
+    assert done.returncode == 2, done.stderr
+    assert "fits into the time of a job (5 s)" in done.stderr
 
 
 def test_a_task_goes_on_from_its_earlier_starts(planned: RunDir, work: Work) -> None:
