@@ -108,11 +108,13 @@ def resume(
 ) -> None:
     """Submit what is left of the last run, in new tasks of equal cost.
 
+    Where the scheduler only holds its jobs, as after a failed start, it lets them go on instead.
     Exit code 0 too where nothing is left.
     """
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
-    from dpam_hpc.submit.resuming import left_of
+    from dpam_hpc.submit.platform_choice import scheduler as scheduler_by_kind
+    from dpam_hpc.submit.resuming import left_of, release_held
     from dpam_hpc.submit.submission import over
 
     run = RunDir.latest(work_dir or Path())
@@ -131,6 +133,11 @@ def resume(
         left = left_of(run, over(settings))
     if not left:
         print(f"nothing is left of run {run.id}")
+        return
+    scheduler = scheduler_by_kind(run.plan().scheduler, run.work_dir)
+    released = [] if dry_run else release_held(run, scheduler)
+    if released:
+        print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
         return
     _submit(settings, left, dry_run=dry_run, test_only=False, wait=wait, json=json)
 

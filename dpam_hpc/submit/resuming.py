@@ -6,12 +6,23 @@ from contextlib import suppress
 
 from dpam_hpc.node.run_lock import FILE_NAME
 from dpam_hpc.run_dir import RunDir
+from dpam_hpc.submit.scheduler import JobState, Scheduler
 
 
 def left_of(run: RunDir, over: set[str]) -> list[str]:
     """Targets of a run that are not among those that need nothing more."""
     plan = run.plan()
     return [name for task in plan.tasks for name, _ in run.targets(task) if name not in over]
+
+
+def release_held(run: RunDir, scheduler: Scheduler) -> list[str]:
+    """Let a run's held jobs go on; their ids."""
+    known = scheduler.status([job["job"] for job in run.jobs()])
+    held = [s for s in known if s.state is JobState.HELD]
+    ids = [s.job if s.index is None else f"{s.job}_{s.index}" for s in held]
+    if ids:
+        scheduler.release(ids)
+    return ids
 
 
 def take_from(run: RunDir) -> None:

@@ -360,6 +360,16 @@ def test_resume_of_a_redo_takes_no_earlier_outcome_for_its_own(login: Login) -> 
     assert again.plan().settings["redo"] is True
 
 
+def test_resume_lets_held_jobs_go_on(login: Login) -> None:
+    login.submit()
+    (login.slurm.folder / "squeue.json").unlink()
+    login.slurm.does("squeue", "17|0|PENDING||launch failed requeued held\n")
+    login.slurm.does("scontrol")
+    assert "held jobs are released" in login.call("resume", login.work).stdout
+    assert ["scontrol", "release", "17_0"] in login.slurm.calls()
+    assert len(login.runs()) == 1
+
+
 def test_resume_with_nonsense_is_an_error_of_one_line(login: Login) -> None:
     login.submit()
     said = login.call("resume", login.work, "--nodes", "-1", exit=2).stderr
