@@ -214,7 +214,7 @@ def drawn() -> list[tuple[str, Interruption, float]]:
     """The interruptions of this test run: partition, what happens, after how many seconds."""
     count = int(os.environ.get("DPAM_HPC_INTERRUPTIONS", "0"))
     if not count:
-        return [("flex", preempt, 0.0), ("normal", kill_launcher, 0.5)]
+        return [("flex", preempt, 0.0)]
     draw = random.Random(int(os.environ.get("DPAM_HPC_SEED", "1")))
     kinds = (ALL * count)[:count]
     return [(partition, what, draw.uniform(0, 4)) for partition, what in kinds]
