@@ -3,7 +3,7 @@
 CPU seconds = SECONDS x residues of the query squared x residues of all its templates together.
 Fitted to the two AlphaFold models and two longer chains with hits in up to six rounds of
 docs/exactness.md (0.8 to 1.3 times the prediction each): a longer query has dearer comparisons and
-more rounds. ``corrected`` scales it to what earlier runs measured.
+more rounds. ``correction`` scales it to what earlier runs measured.
 """
 
 from __future__ import annotations

@@ -25,10 +25,9 @@ from typing import Any
 
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
+from dpam_hpc.target import OWN_FOLDER
 
 SCHEMA = 1
-FOLDER = ".dpam-hpc"
-JOURNAL = "journal.jsonl"
 RUNS = "runs"
 
 
@@ -94,10 +93,15 @@ class RunDir:
     def create(cls, work_dir: Path) -> RunDir:
         """A new, empty run folder; nothing else in it is made yet."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        path = work_dir / FOLDER / RUNS / f"{stamp}-{secrets.token_hex(2)}"
-        path.mkdir(parents=True)
-        (path / "logs").mkdir()
-        return cls(path)
+        run = cls.named(work_dir, f"{stamp}-{secrets.token_hex(2)}")
+        run.path.mkdir(parents=True)
+        (run.path / "logs").mkdir()
+        return run
+
+    @classmethod
+    def named(cls, work_dir: Path, name: str) -> RunDir:
+        """The run called ``name``, whether it is there or not."""
+        return cls(work_dir / OWN_FOLDER / RUNS / name)
 
     @classmethod
     def latest(cls, work_dir: Path) -> RunDir:
@@ -113,7 +117,7 @@ class RunDir:
     def all(cls, work_dir: Path) -> list[RunDir]:
         """All runs of a working folder that were planned to the end, oldest first."""
         found = []
-        for plan in (work_dir / FOLDER / RUNS).glob("*/plan.json"):
+        for plan in (work_dir / OWN_FOLDER / RUNS).glob("*/plan.json"):
             # Names tell the second alone.
             stamp = plan.parent.name.rpartition("-")[0]
             found.append((stamp, plan.stat().st_mtime_ns, plan.parent))
@@ -131,7 +135,7 @@ class RunDir:
 
     def logs(self) -> list[Path]:
         """What the jobs printed, oldest first."""
-        local = self.work_dir / FOLDER / "local"  # where no scheduler names the logs
+        local = self.work_dir / OWN_FOLDER / "local"  # where no scheduler names the logs
         found = [local / f"local-{job['job']}.log" for job in self.jobs()]
         found = [path for path in found if path.exists()] + list((self.path / "logs").glob("*.log"))
         return sorted(found, key=lambda path: path.stat().st_mtime)

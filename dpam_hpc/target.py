@@ -14,6 +14,10 @@ from pathlib import Path
 from dpam_hpc.errors import ConfigError
 
 CANDIDATES_SUFFIX = "_hits4Dali"
+OWN_FOLDER = ".dpam-hpc"
+"""Of a working folder: where what is no output of dpam's lies: lock, journal, submitted runs."""
+JOURNAL = "journal.jsonl"
+"""In it: the journal of ``run``."""
 TARGET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 TEMPLATE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 

@@ -188,10 +188,10 @@ def _submit(
 def _show(prepared: Prepared, scheduler: Scheduler | None, json: bool) -> None:
     """Print what would be submitted; ask the scheduler of it, if one is given."""
     from dpam_hpc.report import plan as report
-    from dpam_hpc.run_dir import FOLDER, RUNS, RunDir
+    from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit.platform_choice import renderer
 
-    run = RunDir(prepared.settings.work_dir / FOLDER / RUNS / "DRY-RUN")
+    run = RunDir.named(prepared.settings.work_dir, "DRY-RUN")
     scripts = prepared.scripts(run, renderer())
     if json:
         print(report.as_json(prepared, "", [], scripts))

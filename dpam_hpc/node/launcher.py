@@ -32,8 +32,6 @@ from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
 log = logging.getLogger(__name__)
 
-RUN_FOLDER = ".dpam-hpc"
-JOURNAL = "journal.jsonl"
 LOST = "its task was given to another launcher"
 BYTES_A_WORKER = 20_000_000
 BYTES_A_TEMPLATE = 40_000
@@ -119,7 +117,7 @@ class IterativeDali:
             except DpamHpcError:
                 stack.close()
                 with suppress(OSError):  # not empty: there were runs before
-                    (self._settings.work_dir / RUN_FOLDER).rmdir()
+                    (self._settings.work_dir / target.OWN_FOLDER).rmdir()
                 raise
             self._exit = stack.pop_all()
         return self
@@ -136,7 +134,7 @@ class IterativeDali:
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
 
-        run_folder = self._station.folder if self._station else self.folder.root / RUN_FOLDER
+        run_folder = self._station.folder if self._station else self.folder.root / target.OWN_FOLDER
         run_folder.mkdir(exist_ok=True)
         self._lock = self._take_lock(run_folder)
         stack.callback(self._lock.release)
@@ -176,7 +174,7 @@ class IterativeDali:
 
         # After the proof: an open file costs an operation at each start of a program.
         station = self._station
-        journal = station.open_journal() if station else Journal(run_folder / JOURNAL)
+        journal = station.open_journal() if station else Journal(run_folder / target.JOURNAL)
         stack.callback(journal.close)
         self._begun = any(record.get("state") == REDO for record in journal.records)
         self._pool = Pool(start_worker, self._shutdown.wakeup)

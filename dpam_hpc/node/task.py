@@ -18,6 +18,7 @@ from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import RunSettings
+from dpam_hpc.target import OWN_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def _next_journal(folder: Path) -> journal.Journal:
 
 def _refuse_beside_another_run(work_dir: Path) -> None:
     """A ``dpam-hpc run`` in the same folder would work on the same targets."""
-    holder = run_lock.holder_at_work(work_dir / run_dir.FOLDER)
+    holder = run_lock.holder_at_work(work_dir / OWN_FOLDER)
     if holder is not None:
         raise LockedError(
             f"{work_dir} is being worked on by dpam-hpc run: {holder.host}, process {holder.pid}",

@@ -10,10 +10,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpam_hpc.run_dir import FOLDER
 from dpam_hpc.submit.local import Local
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.slurm import Slurm
+from dpam_hpc.target import OWN_FOLDER
 
 if TYPE_CHECKING:
     from dpam_hpc.platforms.model import Platform
@@ -42,7 +42,7 @@ def scheduler(kind: str, work_dir: Path) -> Scheduler:
     """A scheduler by its kind; the local one keeps its logs in the working folder."""
     if kind == "slurm":
         return Slurm()
-    return Local(work_dir.absolute() / FOLDER / "local")
+    return Local(work_dir.absolute() / OWN_FOLDER / "local")
 
 
 def renderer() -> Renderer:

@@ -9,7 +9,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from dpam_hpc import run_dir
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import ConfigError, DpamHpcError, SchedulerError
 from dpam_hpc.node import run_lock
@@ -20,6 +19,7 @@ from dpam_hpc.submit.platform_choice import scheduler as scheduler_of_kind
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.shape import parse_clock
 from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
+from dpam_hpc.target import OWN_FOLDER
 
 SIF_MAGIC = b"SIF_MAGIC"
 SIF_ARCHITECTURES = {b"02": "x86_64", b"04": "aarch64"}
@@ -122,7 +122,7 @@ def _work_dir(work_dir: Path) -> list[str]:
 
 def _others(work_dir: Path, scheduler: Scheduler | None) -> list[str]:
     """Whoever is at work in the folder already: a ``run``, or jobs that were submitted before."""
-    holder = run_lock.holder_at_work(work_dir / run_dir.FOLDER)
+    holder = run_lock.holder_at_work(work_dir / OWN_FOLDER)
     if holder is not None:
         return [f"dpam-hpc run is at work there: {holder.host}, process {holder.pid}"]
     runs = RunDir.all(work_dir)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpam_hpc import __version__, cost, journal, run_dir
+from dpam_hpc import __version__, cost, journal
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.journal import DONE, FAILED
@@ -21,7 +21,7 @@ from dpam_hpc.submit.render import JobScript, Renderer
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.shape import Limits, Shape, clock, equal_tasks, parse_clock, shape
 from dpam_hpc.submit.survey import Survey, Templates, survey
-from dpam_hpc.target import WorkFolder, chosen_targets, read_targets_file
+from dpam_hpc.target import JOURNAL, OWN_FOLDER, WorkFolder, chosen_targets, read_targets_file
 
 UNKNOWN_CPUS = 16
 """Processors of a node that nothing is known of: for the prediction alone."""
@@ -249,7 +249,7 @@ def launcher_settings(prepared: Prepared) -> dict[str, Any]:
 
 def records(work_dir: Path, only: RunDir | None = None) -> Iterator[journal.Record]:
     """Everything that runs of a working folder have noted, of ``run`` and of submitted ones."""
-    own = work_dir / run_dir.FOLDER / run_dir.JOURNAL
+    own = work_dir / OWN_FOLDER / JOURNAL
     if own.exists() and only is None:
         yield from journal.read(own)
     for run in [only] if only else RunDir.all(work_dir):

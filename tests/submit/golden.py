@@ -15,7 +15,7 @@ import pytest
 
 from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
-from dpam_hpc.run_dir import FOLDER, RUNS, RunDir
+from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
 from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.shape import Shape
@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SHIPPED = [library.shipped_folder()]
 RUN = "20260102-030405-c0de"
 PYTHON = "/opt/dpam hpc/bin/python"
-ODD = "/work/my proteins it's 100% $(x) `y`"
+ODD = "/project/my proteins it's 100% $(x) `y`"
 IMAGE: dict[str, Any] = {"image": "/images/dpam.sif"}
 
 
@@ -37,7 +37,7 @@ class Case:
     platform: Platform
     tasks: int = 1
     at_once: int = 1
-    work_dir: str = "/work/proteins"
+    work_dir: str = "/project/proteins"
     settings: Mapping[str, Any] | None = None
 
     def prepared(self) -> Prepared:
@@ -62,7 +62,7 @@ class Case:
         )
 
     def run(self) -> RunDir:
-        return RunDir(Path(self.work_dir) / FOLDER / RUNS / RUN)
+        return RunDir.named(Path(self.work_dir), RUN)
 
 
 def shipped(name: str) -> Platform:

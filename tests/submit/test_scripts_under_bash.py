@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dpam_hpc.platforms.model import Platform
-from dpam_hpc.run_dir import FOLDER, RUNS
+from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.render import Renderer
 from tests.submit import golden
 from tests.submit.golden import ODD, Case
@@ -89,7 +89,7 @@ class Node:
             self.write(name, text)
         # A login shell begins with the machine's own PATH.
         (self.folder / ".bash_profile").write_text(f"PATH={shlex.quote(str(self.bin))}:$PATH\n")
-        self.run_dir = Path(self.case.work_dir) / FOLDER / RUNS / golden.RUN
+        self.run_dir = RunDir.named(Path(self.case.work_dir), golden.RUN).path
         self.run_dir.mkdir(parents=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sys.executable", str(self.bin / "launcher"))

@@ -21,9 +21,9 @@ for place in "/tmp"; do
     fi
 done
 exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
-    --bind /work/proteins \
+    --bind /project/proteins \
     --bind /data/ecod:/data/ecod:ro \
-    --pwd /work/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
-    dpam-hpc launch /work/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
+    --pwd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
+    dpam-hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

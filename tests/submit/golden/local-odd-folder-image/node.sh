@@ -17,10 +17,10 @@ for place in "${TMPDIR:-}" "/tmp"; do
     fi
 done
 exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
-    --bind '/work/my proteins it'"'"'s 100% $(x) `y`' \
+    --bind '/project/my proteins it'"'"'s 100% $(x) `y`' \
     --bind /data/ecod:/data/ecod:ro \
     --bind /opt/DaliLite.v5:/opt/DaliLite.v5:ro \
-    --pwd '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' /images/dpam.sif \
-    dpam-hpc launch '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
+    --pwd '/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' /images/dpam.sif \
+    dpam-hpc launch '/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

@@ -10,10 +10,10 @@
 #SBATCH --signal=USR1@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log
+#SBATCH --output=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log
 # Run 20260102-030405-c0de of dpam-hpc: tasks 0 to 19, 20 targets in all.
 set -u
-run_dir=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de
+run_dir=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de
 # One launcher a node; a node that fails takes none of the others with it.
 srun --nodes=20 --ntasks=20 --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 --wait=0 bash -l "$run_dir/node.sh" 0
 code=$?

@@ -27,6 +27,6 @@ if [ -d "${SCRATCH:-}" ]; then
     binds+=(--bind "${SCRATCH:-}")
 fi
 exec \
-    '/opt/dpam hpc/bin/python' -m dpam_hpc launch /work/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
+    '/opt/dpam hpc/bin/python' -m dpam_hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

@@ -27,9 +27,9 @@ if [ -d "${SCRATCH:-}" ]; then
 fi
 export APPTAINER_TMPDIR="/tmp"
 exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
-    --bind /work/proteins \
+    --bind /project/proteins \
     --bind /data/ecod:/data/ecod:ro \
-    --pwd /work/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
-    dpam-hpc launch /work/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
+    --pwd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
+    dpam-hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

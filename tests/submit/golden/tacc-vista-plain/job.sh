@@ -9,10 +9,10 @@
 #SBATCH --signal=USR1@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%A_%a.log
+#SBATCH --output=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%A_%a.log
 # Run 20260102-030405-c0de of dpam-hpc: tasks 0 to 0, 1 targets in all.
 set -u
-run_dir=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de
+run_dir=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de
 # By srun, since only what it starts hears of a preemption when the grace begins.
 srun --nodes=1 --ntasks=1 --kill-on-bad-exit=0 bash -l "$run_dir/node.sh" "$((0 + SLURM_ARRAY_TASK_ID))"
 code=$?

@@ -8,10 +8,10 @@
 #SBATCH --time=04:00:00
 #SBATCH --signal=USR1@300
 #SBATCH --open-mode=append
-#SBATCH --output=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%A_%a.log
+#SBATCH --output=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de/logs/%A_%a.log
 # Run 20260102-030405-c0de of dpam-hpc: tasks 0 to 2, 3 targets in all.
 set -u
-run_dir=/work/proteins/.dpam-hpc/runs/20260102-030405-c0de
+run_dir=/project/proteins/.dpam-hpc/runs/20260102-030405-c0de
 ibrun bash -l "$run_dir/node.sh" "$((0 + SLURM_ARRAY_TASK_ID))"
 code=$?
 exit "$code"

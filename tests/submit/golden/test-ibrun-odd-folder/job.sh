@@ -9,10 +9,10 @@
 #SBATCH --signal=USR1@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output="/work/my proteins it's 100%% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log"
+#SBATCH --output="/project/my proteins it's 100%% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log"
 # Run 20260102-030405-c0de of dpam-hpc: tasks 0 to 2, 3 targets in all.
 set -u
-run_dir='/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de'
+run_dir='/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de'
 ibrun bash -l "$run_dir/node.sh" 0
 code=$?
 # 75: interrupted in good time; 137 and 143: killed. What is done is kept. SLURM does not requeue a

@@ -21,6 +21,6 @@ for place in "/local/${USER:-}/two words" "${TMPDIR:-}"; do
     fi
 done
 exec \
-    '/opt/dpam hpc/bin/python' -m dpam_hpc launch '/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
+    '/opt/dpam hpc/bin/python' -m dpam_hpc launch '/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

@@ -23,11 +23,11 @@ for place in "/local/${USER:-}/two words" "${TMPDIR:-}"; do
     fi
 done
 exec singularity exec --containall --no-home ${binds[@]+"${binds[@]}"} \
-    --bind /work/proteins \
+    --bind /project/proteins \
     --bind /data/ecod:/data/ecod:ro \
     --bind /opt/DaliLite.v5:/opt/DaliLite.v5:ro \
     --bind /sw:/sw:ro \
-    --pwd /work/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
-    dpam-hpc launch /work/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
+    --pwd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
+    dpam-hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}

@@ -9,10 +9,10 @@
 #SBATCH --signal=B:USR1@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output="/work/my proteins it's 100%% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log"
+#SBATCH --output="/project/my proteins it's 100%% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/logs/%j.log"
 # Run 20260102-030405-c0de of dpam-hpc: tasks 0 to 2, 3 targets in all.
 set -u
-run_dir='/work/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de'
+run_dir='/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de'
 # One launcher a node over ssh; the batch shell alone hears the scheduler, and passes it on.
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 first=0
@@ -27,7 +27,7 @@ trap pass_on TERM USR1
 for rank in "${!hosts[@]}"; do
     ssh -n -o BatchMode=yes "${hosts[$rank]}" \
         env SLURM_JOB_ID="$SLURM_JOB_ID" SLURM_RESTART_COUNT="${SLURM_RESTART_COUNT:-0}" SLURM_PROCID="$rank" \
-        bash -l ''"'"'/work/my proteins it'"'"'"'"'"'"'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/node.sh'"'"'' "$first" &
+        bash -l ''"'"'/project/my proteins it'"'"'"'"'"'"'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de/node.sh'"'"'' "$first" &
     started+=("$!")
 done
 worst=0
