@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from dpam_hpc import cost
 from dpam_hpc.errors import AlignerError, StorageError
 from dpam_hpc.journal import DONE, Record
 from dpam_hpc.node.progress import Progress
@@ -154,11 +153,8 @@ class Dispatcher:
         """Whether a target that is not begun can be finished in the time that is left."""
         if self._deadline is None:
             return True
-        predicted = cost.seconds(
-            job.target.residues, len(job.target.candidates) * cost.TYPICAL_TEMPLATE
-        )
         shared_by = min(self._workers, os.cpu_count() or 1)
-        return time.time() + self._grace + TIME_MARGIN * predicted / shared_by < self._deadline
+        return time.time() + self._grace + TIME_MARGIN * job.predicted / shared_by < self._deadline
 
     def _wait(self) -> None:
         """Wait for something to happen and take in all that did."""

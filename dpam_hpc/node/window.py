@@ -12,6 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dpam_hpc import cost
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.node.staging import StagedTarget, TargetResult
 from dpam_hpc.node.work import Done, Unit
@@ -43,9 +44,10 @@ class Job:
         return len(self.waiting) + len(self.alone)
 
     @property
-    def predicted(self) -> int:
-        """Cost by which targets are ordered: residues times candidates."""
-        return self.target.residues * len(self.target.candidates)
+    def predicted(self) -> float:
+        """CPU seconds of the whole target, by which targets are ordered."""
+        templates = len(self.target.candidates) * cost.TYPICAL_TEMPLATE
+        return cost.seconds(self.target.residues, templates)
 
     @property
     def cost_left(self) -> int:
