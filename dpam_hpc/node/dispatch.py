@@ -66,6 +66,7 @@ class Dispatcher:
         self._prewarm = prewarm
         self._to_prewarm: deque[str] = deque()
         self._seen: set[str] = set()
+        self._put_off = 0
         self._deaths_in_a_row = 0
         self._coming_in: set[Future[StagedTarget]] = set()
         self._going_out: set[Future[Record]] = set()
@@ -89,6 +90,9 @@ class Dispatcher:
                 self._wait()
             if self._shutdown.reason:
                 self._drain()
+            elif self._put_off:
+                self._shutdown.ask(TIME_IS_SHORT)
+            self._progress.wasted = self._window.cpu_seconds
             self._flush(force=True)
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
@@ -132,8 +136,9 @@ class Dispatcher:
         while self._pool.busy_with(Unit) < self._workers:
             found = self._window.next(self._workers, cost_to_come, self._fits)
             if found is None:
-                if len(self._window) and not self._pool.busy_with(Unit):
-                    self._shutdown.ask(TIME_IS_SHORT)
+                if not self._pool.busy_with(Unit):
+                    # None of those at hand fits into the time that is left; later ones may.
+                    self._put_off += self._window.put_off()
                 break
             job, templates = found
             unit = Unit(self._room.place, job.target.id, templates)

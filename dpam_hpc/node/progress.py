@@ -11,6 +11,7 @@ from dpam_hpc.journal import Record
 class Progress:
     """Where a run stands; ``found`` are those of the skipped that have no record.
 
+    ``wasted`` are CPU seconds that went into targets which an interruption left unfinished.
     ``rows`` are the records of the targets worked on, ``failure_lines`` say what failed; of many
     the first ones.
     """
@@ -34,6 +35,7 @@ class Progress:
     rows: list[Record] = field(default_factory=list)
     rows_left_out: int = 0
     busy_fraction: float = 0.0
+    wasted: float = 0.0
 
     @property
     def finished(self) -> int:

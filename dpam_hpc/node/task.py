@@ -49,12 +49,16 @@ class Reporter:
         self._base: dict[str, Any] = {
             "job": start.job, "node": start.node, "restart": start.restart, "began": time.time(),
         }  # fmt: skip
+        self._wasted_before = float(run.progress(number).get("wasted", 0.0))
         self._said = 0.0
 
     def say(self, state: str, progress: Progress | None = None, **more: Any) -> None:
         """Write it now; what cannot be written is left out, since it only informs."""
         self._said = time.monotonic()
-        content = {**self._base, "state": state, "at": time.time(), **more}
+        wasted = self._wasted_before + (progress.wasted if progress else 0.0)
+        content = {
+            **self._base, "state": state, "at": time.time(), "wasted": round(wasted, 1), **more
+        }  # fmt: skip
         if progress is not None:
             content |= {
                 "targets": progress.targets, "done": progress.done, "failed": progress.failed,

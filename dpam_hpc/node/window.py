@@ -81,6 +81,18 @@ class Window:
         """Pairs of all jobs still to be handed out."""
         return sum(job.left for job in self._jobs.values())
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds that went into jobs which are not finished."""
+        return sum(sum(job.cpu.values()) for job in self._jobs.values())
+
+    def put_off(self) -> int:
+        """Forget the jobs that are not begun; how many there were."""
+        waiting = [target for target, job in self._jobs.items() if not job.begun]
+        for target in waiting:
+            del self._jobs[target]
+        return len(waiting)
+
     def add(self, target: StagedTarget) -> None:
         """Take in a target with candidates."""
         self._jobs[target.id] = Job(target, deque(target.candidates))

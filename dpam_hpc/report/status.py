@@ -45,7 +45,11 @@ class TaskStatus:
 
 @dataclass
 class RunStatus:
-    """A run; times in seconds. ``wasted`` is worker time whose results an interruption took."""
+    """A run; times in seconds.
+
+    ``wasted`` is CPU time of targets that interruptions left unfinished, as far as launchers that
+    ended in order could tell.
+    """
 
     run: str
     platform: str
@@ -206,6 +210,8 @@ def table(status: RunStatus) -> RenderableType:
     lines: list[Text | Table] = [Text(head), Text(one_line(status)), rows]
     if len(order) > TASKS_SHOWN:
         lines.append(Text(f"... and {len(order) - TASKS_SHOWN} more tasks (--json has all)"))
+    if status.wasted:
+        lines.append(Text(f"{status.wasted:.0f} CPU seconds lost by interruptions"))
     if status.with_failures:
         lines.append(Text(f"{status.with_failures} targets have failures: *.failures.tsv"))
     if status.left and not status.queued:

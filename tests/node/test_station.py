@@ -85,6 +85,17 @@ def test_what_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
     assert not list((tmp_path / "w").glob("*_hits"))
 
 
+def test_smaller_ones_behind_one_that_cannot_end_in_time_are_done(tmp_path: Path) -> None:
+    limited = station(tmp_path, deadline=time.time() + 1000)
+    work = lay_out(tmp_path / "w", ("A0A0K2WPR7", "O05011"))
+    many = "\n".join(f"{number:09d}" for number in range(100_000))  # hours, by the prediction
+    (work.root / "O05011_hits4Dali").write_text(many)
+    with session(tmp_path, limited) as launcher:
+        progress = launcher.run(["O05011", "A0A0K2WPR7"])
+    assert (progress.done, progress.failed) == (1, 0)
+    assert not (work.root / "O05011.iterativeTMalign.done").exists()
+
+
 def test_there_is_time_enough(tmp_path: Path) -> None:
     later = station(tmp_path, deadline=time.time() + 10_000)
     with session(tmp_path, later) as launcher:

@@ -230,3 +230,14 @@ def test_every_template_is_worked_on_once_whatever_the_order_of_the_answers(
         assert sorted(r.template for r in results) == sorted(target.candidates)
         for result in results:
             assert bool(result.failure) == (deaths_alone[result.template] >= MAX_TRIES)
+
+
+def test_those_that_are_not_begun_can_be_put_off_and_begun_ones_tell_their_cost() -> None:
+    window = window_of(staged("a", 40, 400), staged("b", 4))
+    unit = next_unit(window)
+    assert unit is not None and unit.target == "a"
+    window.done(unit, Done(cpu={"x": 2.0, "y": 0.5}))
+    assert window.cpu_seconds == 2.5
+    assert window.put_off() == 1
+    assert len(window) == 1 and window.job("a").left
+    assert window.put_off() == 0

@@ -167,6 +167,15 @@ def test_a_time_limit_in_which_nothing_fits_is_an_error_and_no_requeue(planned: 
     assert "fits into the time of a job (5 s)" in done.stderr
 
 
+def test_what_interruptions_cost_adds_up(planned: RunDir, work: Work) -> None:
+    planned.task_folder(0).mkdir(parents=True)
+    planned.write_progress(0, {"state": "interrupted", "wasted": 12.5})
+    assert launch(planned).returncode == 0
+    assert planned.progress(0)["wasted"] == 12.5
+    status = run("status", work.root, env=environment()).stdout
+    assert "12 CPU seconds lost by interruptions" in status
+
+
 def test_a_task_goes_on_from_its_earlier_starts(planned: RunDir, work: Work) -> None:
     assert launch(planned).returncode == 0
     first = planned.task_folder(0) / "journal-0.jsonl"
