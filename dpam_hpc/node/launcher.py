@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dpam_hpc import settings, target
@@ -18,7 +17,7 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
-from dpam_hpc.journal import REDO, Journal
+from dpam_hpc.journal import REDO
 from dpam_hpc.node import scratch
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
@@ -27,6 +26,7 @@ from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import Staging
+from dpam_hpc.node.station import Station
 from dpam_hpc.node.work import Place, Setup
 from dpam_hpc.node.workers import Nursery, Pool, WorkerHandle
 
@@ -41,41 +41,6 @@ LISTING_FROM = 20
 """Targets from which on one listing of a folder is cheaper than a look for each file."""
 SAMPLED_TEMPLATES = 2
 """Templates whose PDB files are compared with the bundle at the start of a run."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """How often a launcher shows that it is alive, and when it is taken for dead; in seconds.
-
-    Who finds it held waits for ``patience``: long enough for a dead one's lease to end.
-    """
-
-    heartbeat: float = 10.0
-    stale_after: float = 60.0
-    patience: float = 90.0
-
-
-LEASE = Lease()
-
-
-@dataclass(frozen=True)
-class Station:
-    """A launcher's place in a cluster run: where it keeps lock and journal, what its job allows.
-
-    ``open_journal`` is called when the lock is held, and no earlier start writes any more; its
-    records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
-    time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
-    of the bundle is left for tasks to come.
-    """
-
-    folder: Path
-    open_journal: Callable[[], Journal]
-    lease: Lease = LEASE
-    rank: int = 0
-    scratch_candidates: tuple[str, ...] = ()
-    last_resort: Path | None = None
-    deadline: float | None = None
-    keep_bundle: Callable[[], bool] = lambda: False
 
 
 class IterativeDali:
@@ -102,7 +67,7 @@ class IterativeDali:
         self._shutdown = shutdown or Shutdown()
         self._own_shutdown = shutdown is None
         self._on_tick = on_tick
-        self._station = station
+        self._station = station or Station.of_run(run_settings.work_dir.absolute())
         self._exit = ExitStack()
 
     def __enter__(self) -> IterativeDali:
@@ -134,17 +99,22 @@ class IterativeDali:
         aligner = aligners.load(definition)
         options = aligner_options(self._settings)
 
-        run_folder = self._station.folder if self._station else self.folder.root / target.OWN_FOLDER
+        station = self._station
+        run_folder = station.folder
         run_folder.mkdir(exist_ok=True)
-        self._lock = self._take_lock(run_folder)
+        self._lock = RunLock(run_folder, lease=station.lease, rank=station.rank)
         stack.callback(self._lock.release)
         self._lock.keep_alive(lambda: self._shutdown.ask(LOST, at_once=True))
         if self._lock.took_over:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
         needed = self._space_needed()
-        candidates = self._station.scratch_candidates if self._station else ()
-        fallback = (self._station and self._station.last_resort) or run_folder
-        choice = scratch.choose(fallback, needed, self._settings.scratch_dir, candidates=candidates)
+        fallback = station.last_resort or run_folder
+        choice = scratch.choose(
+            fallback,
+            needed,
+            self._settings.scratch_dir,
+            candidates=station.scratch_candidates,
+        )
         for problem in choice.refused:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
@@ -173,17 +143,17 @@ class IterativeDali:
             return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
-        station = self._station
-        journal = station.open_journal() if station else Journal(run_folder / target.JOURNAL)
+        journal = station.open_journal()
         stack.callback(journal.close)
-        self._begun = any(record.get("state") == REDO for record in journal.records)
+        begun = any(record.get("state") == REDO for record in journal.records)
+        self._redo = self._settings.redo and not (begun and station.begins_once)
         self._pool = Pool(start_worker, self._shutdown.wakeup)
         stack.callback(self._pool.end)
         self._staging = Staging(
             self.folder,
             target.OutputNames(aligner.hits_suffix, aligner.step),
             journal,
-            again="" if self._goes_on_with_redo else self._settings.again,
+            again="" if self._settings.redo and not self._redo else self._settings.again,
             dpam_state=self._settings.dpam_state,
         )
         stack.callback(self._staging.close)
@@ -193,9 +163,8 @@ class IterativeDali:
         named = list(targets)
         if not named:
             return Progress()
-        chosen = target.chosen_targets(self.folder, named)
-        if self._station:  # the plan has the dearest first
-            chosen = list(dict.fromkeys(named))
+        target.chosen_targets(self.folder, named)  # for its errors
+        chosen = list(dict.fromkeys(named))  # as given: a plan has the dearest first
         if len(chosen) >= LISTING_FROM or not self._settings.target:
             self._staging.list_outputs()
         dispatcher = Dispatcher(
@@ -207,10 +176,10 @@ class IterativeDali:
             prewarm=self._room.place.bundle is None,
             grace=self._settings.grace,
             on_tick=self._on_tick,
-            deadline=self._station.deadline if self._station else None,
+            deadline=self._station.deadline,
         )
         try:
-            if self._settings.redo and not self._goes_on_with_redo:
+            if self._redo:
                 self._staging.begin_again(chosen)
             return dispatcher.run(chosen)
         except OSError as error:
@@ -221,32 +190,14 @@ class IterativeDali:
         finally:
             self._staging.finish()
 
-    @property
-    def _goes_on_with_redo(self) -> bool:
-        """A task that does everything again begins once, however often it is started."""
-        return self._settings.redo and self._station is not None and self._begun
-
     def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
         """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""
         bundle = self._settings.templates
         if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
             return bundle and bundle.absolute()
         copy = BundleCopy(bundle, folder.parent)
-        keep = self._station.keep_bundle if self._station else lambda: False
-        stack.callback(lambda: copy.release(keep()))
+        stack.callback(lambda: copy.release(self._station.keep_bundle()))
         return copy.path
-
-    def _take_lock(self, folder: Path) -> RunLock:
-        station = self._station
-        if station is None:
-            return RunLock(folder)
-        return RunLock(
-            folder,
-            rank=station.rank,
-            heartbeat=station.lease.heartbeat,
-            stale_after=station.lease.stale_after,
-            patience=station.lease.patience,
-        )
 
     def _check_bundle(self, aligner: str, fingerprint: str) -> None:
         """BundleError if the bundle is another build's, or made from other PDB files.

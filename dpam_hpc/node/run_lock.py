@@ -16,15 +16,28 @@ from pathlib import Path
 from dpam_hpc.errors import LockedError
 
 FILE_NAME = "run.lock"
-HEARTBEAT = 60.0
 HALF_MADE_TRIES = 20
 HALF_MADE_WAIT = 0.1
 TAKEOVER_TRIES = 50
 TAKEOVER_WAIT = 0.1
 PATIENT_WAIT = 1.0
 ABANDONED_AFTER = 60.0
-STALE_AFTER = 600.0
-"""Seconds without a heartbeat after which a holder on another machine is taken for dead."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How long a lock holds without news of its holder; all in seconds.
+
+    A holder shows that it is alive every ``heartbeat``; one on another machine is taken for dead
+    after ``stale_after``. Who finds the lock held waits for ``patience``.
+    """
+
+    heartbeat: float = 60.0
+    stale_after: float = 600.0
+    patience: float = 0.0
+
+
+RUN_LEASE = Lease()
 
 
 @dataclass(frozen=True)
@@ -44,27 +57,17 @@ class RunLock:
     """Held from construction to ``release``; ``beat`` now and then while it is held.
 
     Of two holders the one of a higher ``rank`` takes over from a living one: the scheduler has
-    started a task again, and what runs elsewhere is no more than a remainder. Whoever cannot have
-    the lock waits for ``patience`` seconds first.
+    started a task again, and what runs elsewhere is no more than a remainder.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        rank: int = 0,
-        heartbeat: float | None = None,
-        stale_after: float | None = None,
-        patience: float = 0.0,
-    ) -> None:
+    def __init__(self, folder: Path, *, lease: Lease = RUN_LEASE, rank: int = 0) -> None:
         self._path = folder / FILE_NAME
-        self._heartbeat = heartbeat or HEARTBEAT
-        self._stale_after = stale_after or STALE_AFTER
+        self._lease = lease
         self._me = _this_process(rank)
         self.took_over: Holder | None = None
         self._last_beat = time.monotonic()
         self._released = threading.Event()
-        until = time.monotonic() + patience
+        until = time.monotonic() + lease.patience
         while True:
             try:
                 self._acquire()
@@ -82,7 +85,7 @@ class RunLock:
             holder = self._holder()
             if holder is None:
                 continue
-            if _is_alive(holder, self._me, self._path, self._stale_after):
+            if _is_alive(holder, self._me, self._path, self._lease):
                 break
             if self._replace(holder):
                 self.took_over = holder
@@ -162,7 +165,7 @@ class RunLock:
 
     def beat(self) -> None:
         """Show that this run is alive; cheap to call often."""
-        if time.monotonic() - self._last_beat > self._heartbeat:
+        if time.monotonic() - self._last_beat > self._lease.heartbeat:
             self._last_beat = time.monotonic()
             with suppress(OSError, ValueError, TypeError):
                 if self._read(self._path).token == self._me.token:
@@ -184,7 +187,7 @@ class RunLock:
         """
 
         def beat() -> None:
-            while not self._released.wait(self._heartbeat):
+            while not self._released.wait(self._lease.heartbeat):
                 if self.is_lost() and not self._released.is_set():
                     on_lost()
                     return
@@ -200,14 +203,14 @@ class RunLock:
                 self._path.unlink()
 
 
-def holder_at_work(folder: Path, stale_after: float = STALE_AFTER) -> Holder | None:
+def holder_at_work(folder: Path, lease: Lease = RUN_LEASE) -> Holder | None:
     """Who holds the lock of ``folder`` and is alive, as far as can be told from here."""
     path = folder / FILE_NAME
     try:
         holder = RunLock._read(path)
     except (OSError, ValueError, TypeError):
         return None
-    return holder if _is_alive(holder, _this_process(0), path, stale_after) else None
+    return holder if _is_alive(holder, _this_process(0), path, lease) else None
 
 
 def _this_process(rank: int) -> Holder:
@@ -222,7 +225,7 @@ def _this_process(rank: int) -> Holder:
     )
 
 
-def _is_alive(holder: Holder, me: Holder, path: Path, stale_after: float) -> bool:
+def _is_alive(holder: Holder, me: Holder, path: Path, lease: Lease) -> bool:
     if holder.rank < me.rank:
         return False
     if holder.host == me.host:
@@ -231,7 +234,7 @@ def _is_alive(holder: Holder, me: Holder, path: Path, stale_after: float) -> boo
         if holder.pid_namespace == me.pid_namespace:
             return started_at(holder.pid) == holder.started
     # Another machine, or a container whose process numbers mean nothing here.
-    return _seconds_without_heartbeat(path, me.token, stale_after) < stale_after
+    return _seconds_without_heartbeat(path, me.token, lease.stale_after) < lease.stale_after
 
 
 def _seconds_without_heartbeat(path: Path, token: str, if_gone: float) -> float:

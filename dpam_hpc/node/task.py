@@ -13,15 +13,19 @@ from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.node import run_lock
 from dpam_hpc.node.dispatch import TIME_IS_SHORT
-from dpam_hpc.node.launcher import LEASE, LOST, IterativeDali, Station
+from dpam_hpc.node.launcher import LOST, IterativeDali
 from dpam_hpc.node.progress import Progress
+from dpam_hpc.node.run_lock import Lease
 from dpam_hpc.node.shutdown import Shutdown
+from dpam_hpc.node.station import Station
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import RunSettings
 from dpam_hpc.target import OWN_FOLDER
 
 log = logging.getLogger(__name__)
 
+LEASE = Lease(heartbeat=10.0, stale_after=60.0, patience=90.0)
+"""Of a task: the patience is long enough for the lease of one that died to end."""
 WHOLE_TIME = 0.8
 """Part of its time limit that a start must have had, to say that the limit is too short."""
 SAY_EVERY = 30.0
@@ -106,6 +110,7 @@ def work_off(
         scratch_candidates=start.scratch,
         last_resort=start.last_resort,
         deadline=start.deadline,
+        begins_once=True,
         keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
     )
 
@@ -142,7 +147,7 @@ def refuse_beside_tasks(work_dir: Path) -> None:
     """LockedError while a task of a submitted run is at work in the folder."""
     for run in RunDir.all(work_dir)[-1:]:
         for number in run.started():
-            holder = run_lock.holder_at_work(run.task_folder(number), LEASE.stale_after)
+            holder = run_lock.holder_at_work(run.task_folder(number), LEASE)
             if holder is not None:
                 raise LockedError(
                     f"run {run.id} is at work in {work_dir}: task {number} on {holder.host}",

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from dpam_hpc.errors import ExitCode, LockedError
 from dpam_hpc.node import run_lock
-from dpam_hpc.node.run_lock import FILE_NAME, STALE_AFTER, RunLock, holder_at_work
+from dpam_hpc.node.run_lock import FILE_NAME, RUN_LEASE, Lease, RunLock, holder_at_work
 
 STARTED_AGAIN = {"started": 1}
 
@@ -110,7 +110,7 @@ def test_another_process_of_the_same_number_is_not_the_holder(
     assert RunLock(tmp_path).took_over is not None
 
 
-@pytest.mark.parametrize("seconds", [0.0, STALE_AFTER - 60])
+@pytest.mark.parametrize("seconds", [0.0, RUN_LEASE.stale_after - 60])
 def test_a_holder_elsewhere_with_a_heartbeat_is_respected(tmp_path: Path, seconds: float) -> None:
     path = leave_lock(tmp_path, host="elsewhere", pid=7, **STARTED_AGAIN)
     age(path, seconds)
@@ -120,7 +120,7 @@ def test_a_holder_elsewhere_with_a_heartbeat_is_respected(tmp_path: Path, second
 
 
 def test_a_holder_elsewhere_without_a_heartbeat_is_taken_over_from(tmp_path: Path) -> None:
-    age(leave_lock(tmp_path, host="elsewhere"), STALE_AFTER + 1)
+    age(leave_lock(tmp_path, host="elsewhere"), RUN_LEASE.stale_after + 1)
     lock = RunLock(tmp_path)
     assert lock.took_over is not None
     assert lock.took_over.host == "elsewhere"
@@ -128,7 +128,7 @@ def test_a_holder_elsewhere_without_a_heartbeat_is_taken_over_from(tmp_path: Pat
 
 
 def test_the_heartbeat_is_shown_now_and_then(tmp_path: Path) -> None:
-    lock = RunLock(tmp_path, heartbeat=0.2)
+    lock = RunLock(tmp_path, lease=Lease(heartbeat=0.2))
     path = tmp_path / FILE_NAME
     age(path, 100)
     lock.beat()
@@ -139,7 +139,7 @@ def test_the_heartbeat_is_shown_now_and_then(tmp_path: Path) -> None:
 
 
 def test_a_later_start_takes_over_from_a_living_earlier_one(tmp_path: Path) -> None:
-    earlier = RunLock(tmp_path, heartbeat=0.05)
+    earlier = RunLock(tmp_path, lease=Lease(heartbeat=0.05))
     told = threading.Event()
     earlier.keep_alive(told.set)
     later = RunLock(tmp_path, rank=1)
@@ -155,9 +155,9 @@ def test_a_later_start_takes_over_from_a_living_earlier_one(tmp_path: Path) -> N
 def test_a_patient_one_waits_for_the_lock(tmp_path: Path) -> None:
     held = RunLock(tmp_path)
     threading.Timer(1.2, held.release).start()
-    RunLock(tmp_path, patience=10)
+    RunLock(tmp_path, lease=Lease(patience=10))
     with pytest.raises(LockedError):
-        RunLock(tmp_path, patience=0.1)
+        RunLock(tmp_path, lease=Lease(patience=0.1))
 
 
 def test_who_is_at_work_is_told_without_taking_the_lock(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_who_is_at_work_is_told_without_taking_the_lock(tmp_path: Path) -> None:
 def test_a_lock_that_was_taken_over_is_not_released(tmp_path: Path) -> None:
     """It was frozen for so long that another one took it for dead."""
     frozen = RunLock(tmp_path)
-    age(change_lock(tmp_path, host="elsewhere"), STALE_AFTER + 1)
+    age(change_lock(tmp_path, host="elsewhere"), RUN_LEASE.stale_after + 1)
     assert RunLock(tmp_path).took_over is not None
     theirs = token(tmp_path)
     frozen.release()

@@ -10,8 +10,9 @@ import pytest
 from dpam_hpc.errors import LockedError, StorageError
 from dpam_hpc.journal import Journal
 from dpam_hpc.node import scratch
-from dpam_hpc.node.launcher import IterativeDali, Lease, Station
+from dpam_hpc.node.launcher import IterativeDali
 from dpam_hpc.node.run_lock import RunLock
+from dpam_hpc.node.station import Station
 from dpam_hpc.settings import RunSettings
 from tests.conftest import lay_out
 from tests.replay import DATA
@@ -31,14 +32,12 @@ def station(
     rank: int = 0,
     last_resort: Path | None = None,
     deadline: float | None = None,
-    lease: Lease = Lease(patience=0.0),  # noqa: B008 - it is frozen
 ) -> Station:
     folder = tmp_path / "task"
     folder.mkdir(exist_ok=True)
     return Station(
         folder,
         lambda: Journal(folder / "journal-0.jsonl"),
-        lease=lease,
         rank=rank,
         last_resort=last_resort,
         deadline=deadline,

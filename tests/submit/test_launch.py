@@ -17,7 +17,6 @@ import pytest
 from dpam_hpc import journal
 from dpam_hpc.errors import LockedError
 from dpam_hpc.node import task
-from dpam_hpc.node.launcher import Lease
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.run_dir import Job, Plan, RunDir
 from tests import replay
@@ -231,7 +230,7 @@ def test_a_second_launcher_of_a_task_waits_and_is_refused(
     try:
         launcher_of(planned)
         first.send_signal(signal.SIGSTOP)  # it holds its lease, however quick it would be
-        monkeypatch.setattr(task, "LEASE", Lease(patience=1.0))
+        monkeypatch.setattr(task, "LEASE", replace(task.LEASE, patience=1.0))
         shutdown = Shutdown()
         with pytest.raises(LockedError, match="is being worked on by another"):
             task.work_off(planned, 0, task.Start(), shutdown)
