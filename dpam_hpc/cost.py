@@ -17,6 +17,8 @@ BYTES_A_RESIDUE = 620
 """Of a PDB file of heavy atoms, by which a query's length is told without reading it."""
 TYPICAL_TEMPLATE = 150
 """Residues of a template whose length is not known."""
+TYPICAL_CANDIDATES = 300
+"""Candidates of a target that is not read yet."""
 ENOUGH_MEASURED = 20
 """Targets of earlier runs from which on their measured cost is believed."""
 MAX_CORRECTION = 5.0

@@ -82,12 +82,11 @@ def platforms_show(
 @app.command("detect")
 def platforms_detect(json: AsJson = False) -> None:
     """Which platform this machine is, by which rule, and why it is none of the others."""
-    import os
     from dataclasses import asdict
 
     from dpam_hpc.platforms import detect, library
 
-    found = detect.detect(library.every(), os.environ, detect.host_name(), detect.ask_slurm)
+    found = detect.here()
     name = found.platform.name
     if json:
         content = {

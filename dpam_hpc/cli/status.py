@@ -51,12 +51,12 @@ def cancel(
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""
     from dpam_hpc.run_dir import RunDir
-    from dpam_hpc.submit.platform_choice import scheduler
+    from dpam_hpc.submit.platform_choice import scheduler_by_kind
 
     run = RunDir.latest(work_dir or Path())
     run.cancel()
     jobs = [job["job"] for job in run.jobs()]
-    scheduler(run.plan().scheduler, run.work_dir).cancel(jobs)
+    scheduler_by_kind(run.plan().scheduler, run.work_dir).cancel(jobs)
     print(f"run {run.id}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
 
 
@@ -102,10 +102,10 @@ def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
 def _look(run: RunDir) -> RunStatus:
     """A run's status; where the scheduler is silent what the folder alone tells, and that."""
     from dpam_hpc.report.status import look
-    from dpam_hpc.submit.platform_choice import scheduler
+    from dpam_hpc.submit.platform_choice import scheduler_by_kind
 
     try:
-        return look(run, scheduler(run.plan().scheduler, run.work_dir))
+        return look(run, scheduler_by_kind(run.plan().scheduler, run.work_dir))
     except SchedulerError as error:
         found = look(run, None)
         found.problem = f"what the scheduler says is not known: {error.what}"

@@ -113,7 +113,7 @@ def resume(
     """
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
-    from dpam_hpc.submit.platform_choice import scheduler as scheduler_by_kind
+    from dpam_hpc.submit.platform_choice import scheduler_by_kind
     from dpam_hpc.submit.resuming import left_of, release_held
     from dpam_hpc.submit.submission import over
 
@@ -154,11 +154,11 @@ def _submit(
     from dpam_hpc.report import plan as report
     from dpam_hpc.report.progress import CountDisplay
     from dpam_hpc.submit import submission
-    from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_of
+    from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
     from dpam_hpc.submit.resuming import take_from
 
     platform, reason = choose(settings.platform)
-    scheduler = scheduler_of(platform, settings.work_dir)
+    scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
     prepared = submission.prepare(
         settings,
         platform,

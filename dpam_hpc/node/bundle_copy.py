@@ -53,6 +53,13 @@ class BundleCopy:
         """Claim the folder and have the copy in it; False where it is to be tried again."""
         self._claim = self._open_claim()
         try:
+            return self._claimed()
+        except (OSError, BundleError):
+            os.close(self._claim)  # held on, it would keep others waiting
+            raise
+
+    def _claimed(self) -> bool:
+        try:
             fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             fcntl.flock(self._claim, fcntl.LOCK_SH)  # waits for whoever makes it

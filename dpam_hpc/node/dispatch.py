@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from dpam_hpc import cost
 from dpam_hpc.errors import AlignerError, StorageError
 from dpam_hpc.journal import DONE, Record
 from dpam_hpc.node.progress import Progress
@@ -32,7 +33,6 @@ TIME_IS_SHORT = "the time that is left to the job"
 STAGING_THREADS = 4
 PREWARM_AT_ONCE = 4
 DEATHS_BEFORE_GIVING_UP = 4
-TYPICAL_CANDIDATES = 300
 TYPICAL_RESIDUES = 350
 ROWS_KEPT = 10_000
 FAILURE_LINES_KEPT = 100
@@ -132,7 +132,7 @@ class Dispatcher:
         """Give every free worker a unit, as long as scratch has room."""
         if not self._room.is_enough(running=bool(self._pool.busy_with(Unit))):
             return
-        cost_to_come = targets_to_come * TYPICAL_CANDIDATES * TYPICAL_RESIDUES
+        cost_to_come = targets_to_come * cost.TYPICAL_CANDIDATES * TYPICAL_RESIDUES
         while self._pool.busy_with(Unit) < self._workers:
             found = self._window.next(self._workers, cost_to_come, self._fits)
             if found is None:

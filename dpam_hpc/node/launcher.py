@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from dpam_hpc import settings, target
+from dpam_hpc import cost, settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 LOST = "its task was given to another launcher"
 BYTES_A_WORKER = 20_000_000
 BYTES_A_TEMPLATE = 40_000
-TEMPLATES_A_TARGET = 300
 ALL_TEMPLATES = 63_000
 LISTING_FROM = 20
 """Targets from which on one listing of a folder is cheaper than a look for each file."""
@@ -227,7 +226,7 @@ class IterativeDali:
         if bundle is None:
             templates = ALL_TEMPLATES
             if self._expected_targets:
-                templates = min(templates, TEMPLATES_A_TARGET * self._expected_targets)
+                templates = min(templates, cost.TYPICAL_CANDIDATES * self._expected_targets)
             return needed + templates * BYTES_A_TEMPLATE
         return needed + (0 if scratch.is_local(bundle) else _size(bundle))
 

@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from dpam_hpc import command
 from dpam_hpc.errors import ConfigError
+from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
 
 GENERIC, LOCAL = "generic", "local"
@@ -166,6 +166,11 @@ def _over(matches: Mapping[str, Verdict], name: str) -> str:
     return f"; it extends {', '.join(others)}, which would match too" if others else ""
 
 
+def here() -> Detection:
+    """Which of all platforms this machine is; see ``detect``."""
+    return detect(library.every(), os.environ, host_name(), ask_slurm)
+
+
 def ask_slurm(
     environment: Mapping[str, str] = os.environ, time_limit: float = TIME_LIMIT
 ) -> SlurmAnswer:
@@ -178,23 +183,14 @@ def ask_slurm(
         return SlurmAnswer(False, problem="scontrol is not on PATH")
     # SLURM_CLUSTERS would have another cluster answer.
     env = {name: value for name, value in environment.items() if name != "SLURM_CLUSTERS"}
-    with tempfile.TemporaryFile() as output:
-        try:
-            done = command.run(
-                [program, "show", "config"],
-                timeout=time_limit,
-                env=env,
-                stdout=output.fileno(),
-                stderr=output.fileno(),
-            )
-        except (OSError, command.TimedOut) as error:
-            return SlurmAnswer(True, problem=str(error))
-        output.seek(0)
-        text = output.read().decode(errors="replace")
+    try:
+        done = command.capture([program, "show", "config"], timeout=time_limit, env=env)
+    except (OSError, command.TimedOut) as error:
+        return SlurmAnswer(True, problem=str(error))
     if done.returncode:
-        told = (text.strip().splitlines() or ["it says nothing"])[-1]
+        told = ((done.stdout + done.stderr).strip().splitlines() or ["it says nothing"])[-1]
         return SlurmAnswer(True, problem=f"scontrol: exit status {done.returncode}, {told}")
-    cluster = cluster_name(text)
+    cluster = cluster_name(done.stdout)
     return SlurmAnswer(True, cluster, "" if cluster else "scontrol names no cluster")
 
 

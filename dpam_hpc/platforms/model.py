@@ -14,12 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from dpam_hpc import clock
+
 PLACEHOLDERS = ("account", "partition", "time")
 """What a template of ``access`` may name, and what ``requires`` may ask of the user."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
-_TIME = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)|(\d+)-(\d{1,2})")
+_TIME = re.compile(r"(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d|\d+-\d{1,2}", re.ASCII)
 
 
 def _one_line(text: str) -> str:
@@ -213,11 +215,8 @@ class Platform(Table):
 
 def seconds(text: str) -> int:
     """A time limit of SLURM's forms H:MM:SS, D-H and D-H:MM:SS in seconds; 0 if it is none."""
-    found = _TIME.fullmatch(text)
-    if not found:
-        return 0
-    days, hours, minutes, rest, only_days, only_hours = (int(part or 0) for part in found.groups())
-    return ((days + only_days) * 24 + hours + only_hours) * 3600 + minutes * 60 + rest
+    # The short forms are no error to SLURM, which takes 48:00 for minutes.
+    return clock.seconds(text) if _TIME.fullmatch(text) else 0
 
 
 def expanded(place: str, environment: Mapping[str, str]) -> str | None:

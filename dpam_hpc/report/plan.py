@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dpam_hpc.submit.shape import STARTUP, clock
+from dpam_hpc.clock import clock
+from dpam_hpc.submit.shape import STARTUP
 
 if TYPE_CHECKING:
     from dpam_hpc.submit.submission import Prepared

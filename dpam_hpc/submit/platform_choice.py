@@ -5,8 +5,6 @@ What is slow to import is imported where it is needed: ``status`` needs the sche
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,21 +22,15 @@ AUTO = "auto"
 
 def choose(name: str) -> tuple[Platform, str]:
     """The platform called ``name``, or the one that is detected; and why it is that one."""
-    from dpam_hpc.platforms import library
-    from dpam_hpc.platforms.detect import ask_slurm, detect
+    from dpam_hpc.platforms import detect, library
 
     if name != AUTO:
         return library.named(name), "named"
-    found = detect(library.every(), os.environ, socket.getfqdn(), ask_slurm)
+    found = detect.here()
     return found.platform, found.reason
 
 
-def scheduler_of(platform: Platform, work_dir: Path) -> Scheduler:
-    """The scheduler of a platform."""
-    return scheduler(platform.scheduler.type, work_dir)
-
-
-def scheduler(kind: str, work_dir: Path) -> Scheduler:
+def scheduler_by_kind(kind: str, work_dir: Path) -> Scheduler:
     """A scheduler by its kind; the local one keeps its logs in the working folder."""
     if kind == "slurm":
         return Slurm()

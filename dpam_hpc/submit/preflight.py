@@ -10,14 +10,14 @@ import tempfile
 from pathlib import Path
 
 from dpam_hpc.bundle import Bundle
+from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, DpamHpcError, SchedulerError
 from dpam_hpc.node import run_lock
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
-from dpam_hpc.submit.platform_choice import scheduler as scheduler_of_kind
+from dpam_hpc.submit.platform_choice import scheduler_by_kind
 from dpam_hpc.submit.scheduler import Scheduler
-from dpam_hpc.submit.shape import parse_clock
 from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
 from dpam_hpc.target import OWN_FOLDER
 
@@ -131,7 +131,7 @@ def _others(work_dir: Path, scheduler: Scheduler | None) -> list[str]:
     jobs = [job["job"] for job in runs[-1].jobs()]
     kind = runs[-1].plan().scheduler
     if kind != scheduler.name:
-        scheduler = scheduler_of_kind(kind, work_dir)
+        scheduler = scheduler_by_kind(kind, work_dir)
     try:
         queued = [status.job for status in scheduler.status(jobs) if status.state.is_queued]
     except SchedulerError as error:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpam_hpc.clock import clock
 from dpam_hpc.errors import ConfigError
 
 STARTUP = 300
@@ -102,28 +103,3 @@ def equal_tasks(costs: Sequence[tuple[str, float]], tasks: int) -> list[list[tup
         # Free targets (failures, no candidates) are spread too.
         heapq.heapreplace(loads, (load + max(costs[n][1], 1e-3), number))
     return parts
-
-
-def clock(seconds: int) -> str:
-    """A time as SLURM writes it: days-hours:minutes:seconds."""
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    text = f"{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
-    return f"{days}-{text}" if days else text
-
-
-def parse_clock(text: str) -> int:
-    """Seconds of a time as SLURM takes it: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
-    days, dash, rest = text.strip().rpartition("-")
-    parts = rest.split(":")
-    given = ([days] if dash else []) + parts
-    total = 0
-    if all(part.isascii() and part.isdigit() for part in given) and len(parts) <= 3:
-        numbers = [int(part) for part in parts]
-        if not dash and len(numbers) < 3:
-            numbers.insert(0, 0)
-        hours, minutes, seconds = [*numbers, 0, 0][:3]
-        total = int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
-    if not total:  # 0 would be no limit to SLURM
-        raise ConfigError(f"{text!r} is no time", "as SLURM writes it: 48:00:00, 2-00:00:00, 90")
-    return total

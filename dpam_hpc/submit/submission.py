@@ -11,6 +11,7 @@ from typing import Any
 
 from dpam_hpc import __version__, cost, journal
 from dpam_hpc.align import aligner as aligners
+from dpam_hpc.clock import clock, parse_clock
 from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.platforms.model import Partition, Platform
@@ -19,7 +20,7 @@ from dpam_hpc.settings import SubmitSettings, available_cpus
 from dpam_hpc.submit import preflight
 from dpam_hpc.submit.render import JobScript, Renderer
 from dpam_hpc.submit.scheduler import Scheduler
-from dpam_hpc.submit.shape import Limits, Shape, clock, equal_tasks, parse_clock, shape
+from dpam_hpc.submit.shape import Limits, Shape, equal_tasks, shape
 from dpam_hpc.submit.survey import Survey, Templates, survey
 from dpam_hpc.target import JOURNAL, OWN_FOLDER, WorkFolder, chosen_targets, read_targets_file
 
@@ -120,7 +121,7 @@ class Prepared:
             return ""
         if exclusive:
             return "0"
-        workers = self.settings.dali_workers or min(4 * self.cpus, 64)
+        workers = self.settings.model_copy(update={"cpus": self.cpus}).workers
         return f"{workers * MEGABYTES_A_WORKER + MEGABYTES_BESIDE}M"
 
     def _binds(self) -> list[str]:
@@ -236,7 +237,7 @@ def submit(run: RunDir, scheduler: Scheduler) -> list[str]:
 
 
 def launcher_settings(prepared: Prepared) -> dict[str, Any]:
-    """The settings of the launchers: the grace fits into the site's, DALI is the image's own."""
+    """The settings of the launchers: the grace fits into the site's."""
     settings = prepared.settings
     values = settings.for_launchers()
     partition = _partition(settings, prepared.platform)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpam_hpc.clock import clock, parse_clock
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.submit.shape import (
     DEFAULT_LIMIT,
@@ -15,9 +16,7 @@ from dpam_hpc.submit.shape import (
     ROUND_TO,
     STARTUP,
     Limits,
-    clock,
     equal_tasks,
-    parse_clock,
     shape,
 )
 
