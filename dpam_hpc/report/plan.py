@@ -24,7 +24,8 @@ def print_plan(prepared: Prepared) -> None:
     loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
     where = f", partition {prepared.settings.partition}" if prepared.settings.partition else ""
     before = f" ({prepared.done_before} more are done or failed)" if prepared.done_before else ""
-    kind = "nodes of one job" if prepared.multi_node else "tasks"
+    jobs = len(prepared.jobs())
+    kind = f"nodes of {jobs} job{'s' if jobs > 1 else ''}" if prepared.multi_node else "tasks"
     rows = [
         ("targets", f"{len(found.costs)}{before}, {found.pairs} pairs"),
         ("work", f"{_hours(sum(loads))} of CPU time predicted"),

@@ -23,11 +23,16 @@ SHORTEST_TASK = 600
 
 @dataclass(frozen=True)
 class Limits:
-    """What a site and the user allow; None where nothing is known. Times in seconds."""
+    """What a site and the user allow; None where nothing is known. Times in seconds.
+
+    ``max_nodes`` are those of one multi-node job, of which there may be ``max_jobs``; of an array
+    those at a time.
+    """
 
     max_runtime: int | None = None
     max_tasks: int | None = None
     max_nodes: int | None = None
+    max_jobs: int = 1
     min_nodes: int = 1
     nodes: int | None = None
     time: int | None = None
@@ -48,7 +53,9 @@ def shape(cpu_seconds: float, targets: int, cpus: int, limits: Limits, multi_nod
     """As few and as large tasks as fit the limits; ConfigError where nothing fits."""
     longest = _longest(limits)
     wall = cpu_seconds / cpus
-    most = min(x for x in (targets, limits.max_tasks, _most_nodes(limits, multi_node)) if x)
+    most = min(
+        x for x in (targets, limits.max_tasks, _most_nodes(limits) if multi_node else None) if x
+    )
     if limits.nodes is not None:
         tasks = limits.nodes
     else:
@@ -85,8 +92,8 @@ def _longest(limits: Limits) -> int:
     return max(60, longest)
 
 
-def _most_nodes(limits: Limits, multi_node: bool) -> int | None:
-    return limits.max_nodes if multi_node else None
+def _most_nodes(limits: Limits) -> int | None:
+    return limits.max_nodes and limits.max_nodes * limits.max_jobs
 
 
 def equal_tasks(costs: Sequence[tuple[str, float]], tasks: int) -> list[list[tuple[str, float]]]:

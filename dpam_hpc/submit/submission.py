@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -61,11 +62,17 @@ class Prepared:
         """The jobs, each with its tasks: one array, or as many multi-node jobs as it takes."""
         if not self.multi_node:
             return [Job("job.sh", 0, len(self.parts))]
-        most = self.shape.at_once
-        firsts = range(0, len(self.parts), most)
+        tasks = len(self.parts)
+        jobs = math.ceil(tasks / self.shape.at_once)
+        # Of nearly equal size: a small last one might be under the site's minimum.
+        size, larger = divmod(tasks, jobs)
         return [
-            Job(f"job-{n}.sh" if len(firsts) > 1 else "job.sh", f, min(most, len(self.parts) - f))
-            for n, f in enumerate(firsts)
+            Job(
+                f"job-{n}.sh" if jobs > 1 else "job.sh",
+                n * size + min(n, larger),
+                size + (n < larger),
+            )
+            for n in range(jobs)
         ]
 
     def scripts(self, run: RunDir, renderer: Renderer) -> dict[str, str]:
@@ -339,8 +346,9 @@ def _limits(
     settings: SubmitSettings, platform: Platform, most_elements: int | None, multi_node: bool
 ) -> Limits:
     scheduler, partition = platform.scheduler, _partition(settings, platform) or Partition()
-    one_by_one = [most_elements, scheduler.max_jobs, partition.max_jobs_queued]
-    allowed = [] if multi_node else [x for x in one_by_one if x]
+    queued = [x for x in (scheduler.max_jobs, partition.max_jobs_queued) if x]
+    allowed = [] if multi_node else [x for x in (most_elements, *queued) if x]
+    nodes = [partition.max_nodes if multi_node else partition.max_nodes_user, scheduler.max_nodes]
     if settings.max_tasks:
         allowed.append(settings.max_tasks)
     if scheduler.type == "local":
@@ -348,7 +356,8 @@ def _limits(
     return Limits(
         max_runtime=partition.max_runtime_seconds,
         max_tasks=min(allowed) if allowed else None,
-        max_nodes=min((x for x in (scheduler.max_nodes, partition.max_nodes) if x), default=None),
+        max_nodes=min((x for x in nodes if x), default=None),
+        max_jobs=min(queued, default=1),
         min_nodes=partition.min_nodes or 1,
         nodes=settings.nodes or None,
         time=parse_clock(settings.time) if settings.time else None,

@@ -191,3 +191,11 @@ def test_what_is_no_time(text: str) -> None:
 )
 def test_clock_as_slurm_reads_it(seconds: int, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_several_multi_node_jobs_where_one_is_not_enough() -> None:
+    work = 24 * 3600  # six times what one task takes
+    limits = Limits(max_nodes=2, max_jobs=3, max_runtime=48 * 3600)
+    found = shape(work, 1000, 1, limits, True)
+    assert (found.tasks, found.at_once) == (6, 2)
+    assert shape(work, 1000, 1, Limits(max_nodes=2), True).tasks == 2
