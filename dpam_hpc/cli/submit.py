@@ -16,8 +16,8 @@ from dpam_hpc.errors import ConfigError, ExitCode
 if TYPE_CHECKING:
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
+    from dpam_hpc.submit.prepared import Prepared
     from dpam_hpc.submit.scheduler import Scheduler
-    from dpam_hpc.submit.submission import Prepared
 
 LOOK_EVERY = 5.0
 
@@ -113,9 +113,9 @@ def resume(
     """
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
+    from dpam_hpc.submit.earlier import over
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
     from dpam_hpc.submit.resuming import left_of, release_held
-    from dpam_hpc.submit.submission import over
 
     run = RunDir.latest(work_dir or Path())
     changes: dict[str, Any] = {"nodes": nodes, "partition": partition, "time": time}
@@ -153,6 +153,7 @@ def _submit(
 ) -> None:
     from dpam_hpc.report import plan as report
     from dpam_hpc.report.progress import CountDisplay
+    from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit import submission
     from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
     from dpam_hpc.submit.resuming import take_from
@@ -170,10 +171,10 @@ def _submit(
     if dry_run or test_only:
         _show(prepared, scheduler if test_only else None, json)
         return
-    before = submission.latest_run(settings.work_dir)
+    before = RunDir.all(settings.work_dir)[-1:]
     run = submission.write(prepared, renderer())
-    if before is not None:
-        take_from(before)
+    for earlier in before:
+        take_from(earlier)
     ids = submission.submit(run, scheduler)
     if json:
         print(report.as_json(prepared, run.id, ids))

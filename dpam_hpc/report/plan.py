@@ -10,7 +10,7 @@ from dpam_hpc.clock import clock
 from dpam_hpc.submit.shape import STARTUP
 
 if TYPE_CHECKING:
-    from dpam_hpc.submit.submission import Prepared
+    from dpam_hpc.submit.prepared import Prepared
 
 PROBLEMS_SHOWN = 5
 

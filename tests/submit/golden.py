@@ -17,9 +17,9 @@ from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit.prepared import Prepared
 from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.shape import Shape
-from dpam_hpc.submit.submission import Prepared
 from dpam_hpc.submit.survey import Survey
 
 GOLDEN = Path(__file__).parent / "golden"
