@@ -31,13 +31,15 @@ bench: setup
 	$(BIN)/python benchmarks/scale.py --targets 28000
 	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
 
-# After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs.
+# After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs,
+# image.txt what an image with dpam needs.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
     --python-version 3.10 pyproject.toml
 lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --group dev -o requirements/dev.txt
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt -o requirements/run.txt
+	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group image -o requirements/image.txt
 
 clean:
 	rm -rf .venv demo

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dpam_hpc import __version__
-from dpam_hpc.cli import bundle, dali, platforms
+from dpam_hpc.cli import bundle, dali, image, platforms
 from dpam_hpc.cli.init import init
 from dpam_hpc.cli.launch import launch
 from dpam_hpc.cli.run import run
@@ -34,6 +34,7 @@ app.command()(logs)
 app.command(hidden=True)(launch)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(dali.app, name="dali")
+app.add_typer(image.app, name="image")
 app.add_typer(platforms.app, name="platforms")
 
 

@@ -1,0 +1,1 @@
+"""The Apptainer image: its sources, its build, what it proves of itself."""

@@ -1,0 +1,206 @@
+"""Debian's packages: the files of a mirror that a build takes, each with its checksum.
+
+A lock (containers/debian-ARCH.lock) names them, a line ``SHA-256 bytes uses path`` each: the
+release's signed index, the list of packages, and the packages by their uses. Those files alone, in
+the places that they have on a mirror, are a mirror to debootstrap: a build needs no other, and
+takes the same packages for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dpam_hpc.command import TimedOut, capture
+from dpam_hpc.errors import ImageError
+from dpam_hpc.image import download
+from dpam_hpc.image.recipe import DEBIAN_NAMES, Debian
+
+LEFT_OUT = "openssl,udev,debconf-i18n,e2fsprogs"
+"""What Apptainer's own bootstrap leaves out of a smallest Debian."""
+INDEX = "index"
+RESOLVING_SECONDS = 300
+AT_ONCE = 8
+MIRROR_HINT = (
+    "name a mirror: --source debian=URL; for packages that Debian has replaced since, its snapshot"
+    " service has every day's (docs/image.md)"
+)
+
+
+@dataclass(frozen=True)
+class MirrorFile:
+    """A file of a mirror; ``uses`` are of index, build, base and dpam."""
+
+    sha256: str
+    bytes: int
+    uses: tuple[str, ...]
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.sha256} {self.bytes} {','.join(self.uses)} {self.path}"
+
+
+def lock_path(recipe: Path, architecture: str) -> Path:
+    """Where the lock of an architecture lies; ImageError if there is none."""
+    path = recipe / "containers" / f"debian-{DEBIAN_NAMES.get(architecture, architecture)}.lock"
+    if not path.is_file():
+        raise ImageError(
+            f"there is no recipe for {architecture}: {path} is missing",
+            f"images are built for {' and '.join(DEBIAN_NAMES)}",
+        )
+    return path
+
+
+def read_lock(path: Path) -> list[MirrorFile]:
+    """The files that a lock names; ImageError with the line that is none."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            digest, size, uses, name = line.split()
+            if len(digest) != 64 or ".." in name or name.startswith("/"):
+                raise ValueError
+            found.append(MirrorFile(digest, int(size), tuple(uses.split(",")), name))
+        except ValueError:
+            raise ImageError(f"{path}:{number} is no line of a lock: {line[:80]}") from None
+    return found
+
+
+def fetch(files: Iterable[MirrorFile], mirrors: list[str], to: Path) -> None:
+    """Bring ``files`` from the first mirror that has each; those that are there are checked."""
+    missing = [file for file in files if not _is_there(file, to)]
+    if not missing:
+        return
+    if not mirrors:
+        raise ImageError("no Debian mirror is known on this machine", MIRROR_HINT)
+
+    def bring(file: MirrorFile) -> None:
+        homes = [f"{mirror.rstrip('/')}/{file.path}" for mirror in mirrors]
+        download.fetch(homes, file.sha256, to / file.path, MIRROR_HINT)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            list(pool.map(bring, missing))
+        except ImageError:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def missing(files: Iterable[MirrorFile], folder: Path) -> list[MirrorFile]:
+    """Which of ``files`` are not there, or differ."""
+    return [file for file in files if not _is_there(file, folder)]
+
+
+def _is_there(file: MirrorFile, folder: Path) -> bool:
+    path = folder / file.path
+    try:
+        return path.stat().st_size == file.bytes and download.sha256(path) == file.sha256
+    except OSError:
+        return False
+
+
+def mirrors(given: str | None) -> list[str]:
+    """The mirror that was named (a URL or folder), or those of this machine's own apt sources."""
+    if given:
+        return [given if "://" in given else Path(given).absolute().as_uri()]
+    query = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages",
+             "Origin: Debian", "Component: main"]  # fmt: skip
+    try:
+        answer = capture(query, timeout=60).stdout
+    except (OSError, TimedOut):
+        return []  # no apt here
+    return list(dict.fromkeys(line for line in answer.split() if "security" not in line))
+
+
+# -- making a lock --------------------------------------------------------------------------------
+
+
+def make_lock(debian: Debian, architecture: str, mirror: str) -> list[MirrorFile]:
+    """What a mirror has now of the packages asked for and all that they need; ImageError."""
+    arch = DEBIAN_NAMES[architecture]
+    release_path = f"dists/{debian.suite}/InRelease"
+    release = _get(f"{mirror}/{release_path}")
+    index_path = f"main/binary-{arch}/Packages.xz"
+    listed = _listed(release.decode(), index_path)
+    # Where debootstrap looks: a mirror that changes has both lists under their own names.
+    by_hash = f"dists/{debian.suite}/main/binary-{arch}/by-hash/SHA256/{listed}"
+    index = _get(f"{mirror}/{by_hash}")
+    if (found := hashlib.sha256(index).hexdigest()) != listed:
+        raise ImageError(f"{mirror}/{by_hash} has SHA-256 {found}")
+    packages = _packages(lzma.decompress(index).decode())
+    asked = {
+        "build": debian.build,
+        "base": debian.base,
+        "dpam": (*debian.base, *debian.dpam),
+    }
+    uses: dict[str, list[str]] = {}
+    for use, include in asked.items():
+        for name in _resolve(debian, arch, mirror, include):
+            uses.setdefault(name, []).append(use)
+    index_files = [
+        MirrorFile(hashlib.sha256(release).hexdigest(), len(release), (INDEX,), release_path),
+        MirrorFile(listed, len(index), (INDEX,), by_hash),
+    ]
+    return index_files + [
+        MirrorFile(packages[name][0], int(packages[name][1]), tuple(uses[name]), packages[name][2])
+        for name in sorted(uses)
+    ]
+
+
+def _get(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=download.SILENT_SECONDS) as answer:  # noqa: S310
+            content: bytes = answer.read()
+            return content
+    except OSError as error:
+        raise ImageError(f"{url}: {error}", MIRROR_HINT) from None
+
+
+def _listed(release: str, path: str) -> str:
+    """The SHA-256 that a release's index has for a file."""
+    section = release.partition("\nSHA256:\n")[2]
+    for line in section.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[2] == path:
+            return words[0]
+    raise ImageError(f"the release's index does not name {path}")
+
+
+def _packages(index: str) -> dict[str, tuple[str, str, str]]:
+    """SHA-256, bytes and path of each package."""
+    found = {}
+    for stanza in index.split("\n\n"):
+        fields = dict(_fields(stanza))
+        if "Package" in fields:
+            found[fields["Package"]] = (fields["SHA256"], fields["Size"], fields["Filename"])
+    return found
+
+
+def _fields(stanza: str) -> Iterator[tuple[str, str]]:
+    for line in stanza.splitlines():
+        name, colon, value = line.partition(": ")
+        if colon and not line.startswith(" "):
+            yield name, value
+
+
+def _resolve(debian: Debian, arch: str, mirror: str, include: Iterable[str]) -> set[str]:
+    """What debootstrap would install for ``include``."""
+    with TemporaryDirectory(prefix="dpam-hpc-lock-") as folder:
+        answer = capture(
+            ["debootstrap", "--print-debs", "--variant=minbase", f"--exclude={LEFT_OUT}",
+             f"--include={','.join(('apt', *include))}", f"--arch={arch}", debian.suite,
+             f"{folder}/root", mirror],
+            timeout=RESOLVING_SECONDS,
+            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+        )  # fmt: skip
+    if answer.returncode:
+        raise ImageError(f"debootstrap: {answer.stderr[-500:]}", "install debootstrap")
+    return set(answer.stdout.split())
