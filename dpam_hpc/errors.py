@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     STORAGE = 6
     BUNDLE = 7
     SCHEDULER = 8
+    IMAGE = 9
     INTERRUPTED = 75
     INTERRUPTED_TWICE = 130
 
@@ -70,3 +71,9 @@ class SchedulerError(DpamHpcError):
     """The scheduler is missing, does not answer, or refuses."""
 
     exit_code = ExitCode.SCHEDULER
+
+
+class ImageError(DpamHpcError):
+    """An image that is none, cannot be read, or is not the one that a run was submitted with."""
+
+    exit_code = ExitCode.IMAGE
