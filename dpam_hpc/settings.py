@@ -192,7 +192,7 @@ def resolve_for(
     merged, sources = _merged(model, layers, environment)
     theirs = f"environment {OTHER_VARIABLES['dali_home']}"
     if merged.get("image") and sources["dali_home"] == theirs:
-        # It means this machine's DALI, and the image has its own; what we ourselves were told counts.
+        # It means the DALI of this machine, and the image has its own.
         del environment_layer["dali_home"]
         merged, sources = _merged(model, layers, environment)
     try:
