@@ -10,17 +10,12 @@ import pytest
 from dpam_hpc.errors import ExitCode, ImageError
 from dpam_hpc.image import identity
 from dpam_hpc.image.identity import ImageIdentity, architecture, identify
-
-
-def image(path: Path, code: bytes = b"02", more: bytes = b"") -> Path:
-    path.write_bytes(b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\0"
-                     + b"01\0" + code + b"\0" + more)  # fmt: skip
-    return path
+from tests.images import AARCH64, X86_64, sif
 
 
 def test_an_image_is_what_its_bytes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "READ_AT_ONCE", 7)  # and no part is left out
-    path = image(tmp_path / "a.sif", more=b"x" * 1000)
+    path = sif(tmp_path / "a.sif", X86_64, b"x" * 1000)
     content = path.read_bytes()
     found = identify(path)
     assert found == ImageIdentity(path, hashlib.sha256(content).hexdigest(), "x86_64", len(content))
@@ -32,16 +27,16 @@ def test_an_image_is_what_its_bytes_are(tmp_path: Path, monkeypatch: pytest.Monk
 def test_its_path_is_one_that_nodes_can_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image(tmp_path / "a.sif")
+    sif(tmp_path / "a.sif")
     monkeypatch.chdir(tmp_path)
     assert identify(Path("a.sif")).path == tmp_path / "a.sif"
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(b"02", "x86_64"), (b"04", "aarch64"), (b"03", identity.OTHER)]
+    ("code", "expected"), [(X86_64, "x86_64"), (AARCH64, "aarch64"), (b"03", identity.OTHER)]
 )
 def test_the_header_tells_the_processors(code: bytes, expected: str, tmp_path: Path) -> None:
-    assert architecture(image(tmp_path / "a.sif", code)) == expected
+    assert architecture(sif(tmp_path / "a.sif", code)) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"SIF_MAGIC\0", b"\x7fELF" + bytes(200)])
@@ -50,7 +45,7 @@ def test_what_is_no_image_is_said_to_be_none(content: bytes, tmp_path: Path) -> 
     path.write_bytes(content)
     with pytest.raises(ImageError, match="no Apptainer image") as caught:
         identify(path)
-    assert caught.value.exit_code == ExitCode.IMAGE == 9
+    assert caught.value.exit_code == ExitCode.IMAGE
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.slurm import Slurm
 from tests import replay
 from tests.conftest import environment, lay_out, run
+from tests.images import AARCH64, X86_64, sif
 from tests.submit import fake_slurm, golden
 from tests.submit.fake_slurm import FakeSlurm
 
@@ -89,8 +90,6 @@ class Login:
 
 
 SBATCH = ["sbatch", "--parsable"]
-HERE = {"x86_64": b"02", "aarch64": b"04"}[platform.machine()]
-"""What an image's header says if it is made for this machine."""
 
 
 @pytest.fixture
@@ -104,15 +103,6 @@ def login(tmp_path: Path) -> Login:
 
 def queued(state: str = "RUNNING", job: str = "17") -> str:
     return f"{job}|N/A|{state}|n1|None\n"
-
-
-def sif(path: Path, architecture: bytes = b"02") -> Path:
-    """The header of an Apptainer image."""
-    header = bytearray(128)
-    header[32:42] = b"SIF_MAGIC\0"
-    header[45:47] = architecture
-    path.write_bytes(header)
-    return path
 
 
 def test_a_submission_is_planned_noted_and_told(login: Login) -> None:
@@ -157,22 +147,22 @@ def test_a_test_only_submission_asks_and_makes_nothing(login: Login) -> None:
 
 
 def test_an_image_for_other_processors_is_refused(login: Login) -> None:
-    image = sif(login.root / "x86.sif")
+    image = sif(login.root / "x86.sif", X86_64)
     said = login.submit("--image", image, platform="tacc-vista", exit=2).stderr
     assert f"{image} is made for x86_64, and the nodes of tacc-vista are aarch64" in said
-    login.submit("--image", sif(image, b"04"), "--dry-run", platform="tacc-vista")
+    login.submit("--image", sif(image, AARCH64), "--dry-run", platform="tacc-vista")
     image.write_bytes(b"\x7fELF" + bytes(200))
     said = login.submit("--image", image, "--dry-run", platform="tacc-vista", exit=2).stderr
     assert "is no Apptainer image (SIF)" in said
 
 
 def test_the_image_is_identified_and_noted(login: Login) -> None:
-    image = sif(login.root / "dpam.sif", HERE)
+    image = sif(login.root / "dpam.sif")
     expected = {
         "path": str(image),
         "sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
         "architecture": platform.machine(),
-        "bytes": 128,
+        "bytes": image.stat().st_size,
     }
     dry = json.loads(login.submit("--image", image, "--dry-run", "--json").stdout)
     assert dry["image"] == expected
@@ -186,7 +176,7 @@ def test_the_image_is_identified_and_noted(login: Login) -> None:
 
 
 def test_resume_takes_another_image_and_tells_so(login: Login) -> None:
-    image = sif(login.root / "dpam.sif", HERE)
+    image = sif(login.root / "dpam.sif")
     login.submit("--image", image)
     before = login.runs()[0].plan().image
     assert before is not None
@@ -206,7 +196,7 @@ def test_resume_takes_another_image_and_tells_so(login: Login) -> None:
 
 
 def test_a_plan_that_knows_of_no_image_is_resumed(login: Login) -> None:
-    login.submit("--image", sif(login.root / "dpam.sif", HERE))
+    login.submit("--image", sif(login.root / "dpam.sif"))
     path = login.runs()[0].path / "plan.json"
     content = json.loads(path.read_text())
     del content["image"]
@@ -216,7 +206,7 @@ def test_a_plan_that_knows_of_no_image_is_resumed(login: Login) -> None:
 
 
 def test_the_hosts_dali_is_not_for_an_image_unless_it_is_asked_for(login: Login) -> None:
-    image = sif(login.root / "dpam.sif", HERE)
+    image = sif(login.root / "dpam.sif")
     login.variables["DALI_HOME"] = "/host/dali"
 
     def node_script(*arguments: str | Path) -> str:
