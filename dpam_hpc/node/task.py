@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Start:
     deadline: float | None = None
     scratch: tuple[str, ...] = ()
     last_resort: Path | None = None
+    image: Path | None = None
 
 
 class Reporter:
@@ -170,6 +171,8 @@ def _verify_image(
     """Before the lease is taken: who runs in another image takes nothing from anybody."""
     if image is None:
         return None
+    if start.image:
+        image = replace(image, path=start.image)  # as this node knows it
     choice = scratch.choose(folder, 0, explicit, candidates=start.scratch)
     local = not choice.is_fallback and scratch.is_local(choice.folder)
     return image_check.verify(image, run, choice.folder if local else None)

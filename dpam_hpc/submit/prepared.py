@@ -122,8 +122,6 @@ class Prepared:
         settings = self.settings
         binds = [str(settings.work_dir.absolute())]
         data = settings.data_dir
-        # The image itself too: the launcher looks whether it is the one that was submitted.
-        image = self.image.path if self.image else None
-        read = [data, settings.templates, settings.dali_home, image]
+        read = [data, settings.templates, settings.dali_home]
         binds += [f"{p.absolute()}:{p.absolute()}:ro" for p in read if p is not None]
         return binds + list(self.platform.container.bind_paths)

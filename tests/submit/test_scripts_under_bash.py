@@ -307,13 +307,27 @@ def test_an_image_is_run_with_its_binds_and_nothing_else_of_the_machine(tmp_path
     at = argv.index(image)
     assert argv[:3] == ["exec", "--containall", "--no-home"]
     binds = [value for name, value in pairwise(argv[:at]) if name == "--bind"]
-    read = [f"{path}:{path}:ro" for path in ("/data/my ecod", image, "/sw")]
+    read = [f"{path}:{path}:ro" for path in ("/data/my ecod", "/sw", image)]
     assert binds == [str(scratch), work, *read]
     assert argv[at - 2 : at] == ["--pwd", str(node.run_dir)]
     assert argv[at + 1 : at + 4] == ["dpam-hpc", "launch", str(node.run_dir)]
     options = dict(zip(argv[at + 4 :: 2], argv[at + 5 :: 2], strict=True))
     assert options["--task"] == "1"
     assert options["--scratch"] == str(scratch)
+    assert options["--image"] == image
+
+
+def test_of_an_image_that_is_a_link_the_launcher_sees_the_file(tmp_path: Path) -> None:
+    file = image_at(tmp_path / "v1 of it.sif")
+    (tmp_path / "latest.sif").symlink_to(file)
+    link = tmp_path / "link.sif"
+    link.symlink_to("latest.sif")
+    node = array(tmp_path / "n", settings={"image": str(link)})
+    node.program("apptainer")
+    assert node.run() == 0
+    ((argv, _),) = node.calls("apptainer")
+    assert argv[argv.index("dpam-hpc") - 1] == argv[argv.index("--image") + 1] == file
+    assert f"{file}:{file}:ro" in [value for name, value in pairwise(argv) if name == "--bind"]
 
 
 @pytest.mark.parametrize("how", ["absent", "a folder"])
