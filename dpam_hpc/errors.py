@@ -74,6 +74,6 @@ class SchedulerError(DpamHpcError):
 
 
 class ImageError(DpamHpcError):
-    """An image that cannot be built or must not be used."""
+    """An image that cannot be built, cannot be read, or must not be used."""
 
     exit_code = ExitCode.IMAGE

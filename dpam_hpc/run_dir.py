@@ -25,6 +25,7 @@ from typing import Any
 
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
+from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.target import OWN_FOLDER
 
 SCHEMA = 1
@@ -54,7 +55,8 @@ class Job:
 class Plan:
     """A whole run as planned; ``time_limit`` in seconds.
 
-    ``settings`` are the launchers', ``submit`` those of the submission, for a later one.
+    ``settings`` are the launchers', ``submit`` those of the submission, for a later one. ``image``
+    is what the launchers are to find themselves in; None: none, or a plan of an older version.
     """
 
     platform: str
@@ -68,6 +70,7 @@ class Plan:
     settings: dict[str, Any]
     submit: dict[str, Any]
     keep_bundle: bool = False
+    image: ImageIdentity | None = None
     version: str = ""
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA
@@ -170,6 +173,8 @@ class RunDir:
                 raise ValueError(f"schema {content.get('schema')}, not {SCHEMA}")
             content["tasks"] = [Task(**task) for task in content["tasks"]]
             content["jobs"] = [Job(**job) for job in content["jobs"]]
+            if image := content.get("image"):
+                content["image"] = ImageIdentity(**{**image, "path": Path(image["path"])})
             return Plan(**content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path} is no plan of a run: {error}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,7 +30,7 @@ PREFIX = "DPAM_HPC_"
 MAX_DEFAULT_WORKERS = 64
 WORKERS_A_CPU = 4
 OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
-"""Variables of other tools that are heard where ours is not set."""
+"""Variables of other tools that are heard where ours is not set, and there is no image."""
 EXCLUDED_BY = {
     "target": "targets", "targets": "target", "redo": "retry_failed", "retry_failed": "redo",
     "image": "no_image", "no_image": "image",
@@ -179,7 +179,8 @@ def resolve_for(
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, Mapping[str, Any]]] = [("flag", given)]
-    layers.append(("environment", _from_environment(model, environment)))
+    environment_layer = _from_environment(model, environment)
+    layers.append(("environment", environment_layer))
     work_dir = Path(given.get("work_dir", environment.get(PREFIX + "WORK_DIR", ".")))
     user_folder = user_folder or platformdirs.user_config_path("dpam-hpc")
     errors = []
@@ -188,6 +189,30 @@ def resolve_for(
             layers.append((str(path), _from_file(path)))
         except ValueError as error:
             errors.append(f"{path}: {error}")
+    merged, sources = _merged(model, layers, environment)
+    theirs = f"environment {OTHER_VARIABLES['dali_home']}"
+    if merged.get("image") and sources["dali_home"] == theirs:
+        # It means the DALI of this machine, and the image has its own.
+        del environment_layer["dali_home"]
+        merged, sources = _merged(model, layers, environment)
+    try:
+        settings = model(**merged)
+    except ValidationError as error:
+        errors += [_explained(item, sources) for item in error.errors()]
+    if errors:
+        raise ConfigError(
+            "settings that cannot be used:\n  " + "\n  ".join(errors),
+            "dpam-hpc run --show-settings tells where each value comes from",
+        )
+    return Resolved(settings, sources)
+
+
+def _merged(
+    model: type[RunSettings],
+    layers: Sequence[tuple[str, Mapping[str, Any]]],
+    environment: Mapping[str, str],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values from ``layers``, the strongest first, and the source of each setting."""
     merged: dict[str, Any] = {}
     sources = dict.fromkeys(model.model_fields, "default")
     others = SubmitSettings.model_fields.keys() - model.model_fields.keys()
@@ -203,16 +228,7 @@ def resolve_for(
                 continue
             merged[name] = value
             sources[name] = f"{source} {_spelled(name, source, environment)}".strip()
-    try:
-        settings = model(**merged)
-    except ValidationError as error:
-        errors += [_explained(item, sources) for item in error.errors()]
-    if errors:
-        raise ConfigError(
-            "settings that cannot be used:\n  " + "\n  ".join(errors),
-            "dpam-hpc run --show-settings tells where each value comes from",
-        )
-    return Resolved(settings, sources)
+    return merged, sources
 
 
 def _from_environment(model: type[RunSettings], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ def launch(
     last_resort: Annotated[
         Path | None, path_option("Where to work if no place for scratch will do.")
     ] = None,
+    image: Annotated[
+        Path | None, path_option("Where the image that it runs in can be read.")
+    ] = None,
 ) -> None:
     """Work off one task of a submitted run on this node (called by its scripts).
 
@@ -40,7 +43,7 @@ def launch(
     from dpam_hpc.report.progress import ProgressDisplay
     from dpam_hpc.run_dir import RunDir
 
-    start = Start(job, node, restart, deadline or None, tuple(scratch or ()), last_resort)
+    start = Start(job, node, restart, deadline or None, tuple(scratch or ()), last_resort, image)
     display = ProgressDisplay()
     shutdown = Shutdown()
     print(f"task {task} of {run_dir.name} on {node or 'this machine'}, start {restart}", flush=True)

@@ -89,7 +89,7 @@ def submit(
         "sbatch_arg": sbatch_arg or None,
     }  # fmt: skip
     settings = resolve_for(SubmitSettings, given).settings
-    _submit(settings, None, dry_run=dry_run, test_only=test_only, wait=wait, json=json)
+    _submit(settings, None, None, dry_run=dry_run, test_only=test_only, wait=wait, json=json)
 
 
 def resume(
@@ -139,12 +139,13 @@ def resume(
     if released:
         print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
         return
-    _submit(settings, left, dry_run=dry_run, test_only=False, wait=wait, json=json)
+    _submit(settings, left, run, dry_run=dry_run, test_only=False, wait=wait, json=json)
 
 
 def _submit(
     settings: SubmitSettings,
     targets: list[str] | None,
+    resumed: RunDir | None,
     *,
     dry_run: bool,
     test_only: bool,
@@ -156,7 +157,7 @@ def _submit(
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit import submission
     from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
-    from dpam_hpc.submit.resuming import take_from
+    from dpam_hpc.submit.resuming import image_remarks, take_from
 
     platform, reason = choose(settings.platform)
     scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
@@ -168,6 +169,8 @@ def _submit(
         on_count=CountDisplay("targets"),
     )
     prepared.remarks.insert(0, f"platform {platform.name}: {reason}")
+    if resumed is not None:
+        prepared.remarks += image_remarks(resumed, prepared.image)
     if dry_run or test_only:
         _show(prepared, scheduler if test_only else None, json)
         return

@@ -1,1 +1,1 @@
-"""The Apptainer image: its sources, its build, what it proves of itself."""
+"""Apptainer images (SIF): which one a run is made with, and what is in it."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
-from dpam_hpc.node import run_lock
+from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.node import image_check, run_lock, scratch
 from dpam_hpc.node.dispatch import TIME_IS_SHORT
+from dpam_hpc.node.image_check import Mark
 from dpam_hpc.node.launcher import LOST, IterativeDali
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.run_lock import Lease
@@ -42,6 +44,7 @@ class Start:
     deadline: float | None = None
     scratch: tuple[str, ...] = ()
     last_resort: Path | None = None
+    image: Path | None = None
 
 
 class Reporter:
@@ -102,6 +105,10 @@ def work_off(
     folder.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(run, number, start)
     reporter.say("starting")
+
+    def all_started() -> bool:
+        return len(run.started()) >= len(plan.tasks)
+
     station = Station(
         folder,
         lambda: _next_journal(folder),
@@ -111,7 +118,7 @@ def work_off(
         last_resort=start.last_resort,
         deadline=start.deadline,
         begins_once=True,
-        keep_bundle=lambda: plan.keep_bundle and len(run.started()) < len(plan.tasks),
+        keep_bundle=lambda: plan.keep_bundle and not all_started(),
     )
 
     def tick(progress: Progress) -> None:
@@ -124,6 +131,7 @@ def work_off(
         settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick, station=station
     )
     try:
+        mark = _verify_image(plan.image, run.id, start, settings.scratch_dir, folder)
         with session:
             progress = session.run(targets)
     except DpamHpcError as error:
@@ -139,6 +147,8 @@ def work_off(
             f" job ({plan.time_limit} s), by the prediction",
             "dpam-hpc resume with a longer --time, or another --partition",
         )
+    if mark and not shutdown.reason and all_started():
+        mark.remove()
     reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
     return progress
 
@@ -153,6 +163,19 @@ def refuse_beside_tasks(work_dir: Path) -> None:
                     f"run {run.id} is at work in {work_dir}: task {number} on {holder.host}",
                     "dpam-hpc status tells where it stands, dpam-hpc cancel ends it",
                 )
+
+
+def _verify_image(
+    image: ImageIdentity | None, run: str, start: Start, explicit: Path | None, folder: Path
+) -> Mark | None:
+    """Before the lease is taken: who runs in another image takes nothing from anybody."""
+    if image is None:
+        return None
+    if start.image:
+        image = replace(image, path=start.image)  # as this node knows it
+    choice = scratch.choose(folder, 0, explicit, candidates=start.scratch)
+    local = not choice.is_fallback and scratch.is_local(choice.folder)
+    return image_check.verify(image, run, choice.folder if local else None)
 
 
 def _next_journal(folder: Path) -> journal.Journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dpam_hpc.clock import clock
@@ -34,6 +35,12 @@ def print_plan(prepared: Prepared) -> None:
         ("spread", f"{_spread(loads):.1%} between the largest and the smallest task"),
         ("time limit", clock(shape.time_limit)),
     ]
+    if prepared.image:
+        image = prepared.image
+        size = f"{image.bytes / 1e6:,.0f} MB"
+        rows.append(
+            ("image", f"{image.path}, {image.architecture}, {size}, SHA-256 {image.short}...")
+        )
     if shape.starts > 1:
         rows.append(("requeues", f"each task is expected to need {shape.starts} starts"))
     table = Table(box=None, show_header=False)
@@ -69,6 +76,7 @@ def as_json(
         ],
         "at_once": prepared.shape.at_once,
         "time_limit": prepared.shape.time_limit,
+        "image": prepared.image and {**asdict(prepared.image), "path": str(prepared.image.path)},
         "remarks": prepared.remarks,
         "problems": [list(problem) for problem in prepared.found.problems],
     }

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.clock import parse_clock
-from dpam_hpc.errors import ConfigError, DpamHpcError, SchedulerError
+from dpam_hpc.errors import ConfigError, DpamHpcError, ImageError, SchedulerError
+from dpam_hpc.image.identity import architecture
 from dpam_hpc.node import run_lock
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
@@ -21,9 +22,6 @@ from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
 from dpam_hpc.target import OWN_FOLDER
 
-SIF_MAGIC = b"SIF_MAGIC"
-SIF_ARCHITECTURES = {b"02": "x86_64", b"04": "aarch64"}
-HEADER = 48
 FREE_BYTES = 100_000_000
 """Room in the working folder under which a run is not begun: hits are small, a full disk is not."""
 OWNED_HERE = OWNED | {"--partition", "--account", "--time", "--mem", "--exclusive"}
@@ -93,13 +91,9 @@ def _paths(settings: SubmitSettings) -> list[str]:
 
 def _image(image: Path, platform: Platform) -> list[str]:
     try:
-        with image.open("rb") as file:
-            header = file.read(HEADER)
-    except OSError as error:
-        return [f"the image {image} cannot be read: {error.strerror}"]
-    if header[32:41] != SIF_MAGIC:
-        return [f"{image} is no Apptainer image (SIF)"]
-    has = SIF_ARCHITECTURES.get(header[45:47], "another architecture")
+        has = architecture(image)
+    except ImageError as error:
+        return [error.what]
     needs = platform.node_architecture()
     if has != needs:
         return [f"{image} is made for {has}, and the nodes of {platform.name} are {needs}"]

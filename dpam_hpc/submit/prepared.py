@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 from dpam_hpc.clock import clock
+from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import Job, RunDir
 from dpam_hpc.settings import SubmitSettings
@@ -34,6 +35,7 @@ class Prepared:
     cpus: int
     multi_node: bool
     done_before: int
+    image: ImageIdentity | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -71,7 +73,7 @@ class Prepared:
         given = {"account": settings.account, "partition": partition, "time": settings.time}
         exclusive = platform.is_exclusive(partition)
         many = len(self.parts)
-        launcher = [sys.executable, "-m", "dpam_hpc"] if not settings.image else ["dpam-hpc"]
+        launcher = [sys.executable, "-m", "dpam_hpc"] if not self.image else ["dpam-hpc"]
         return JobScript(
             run_id=run.id,
             run_dir=str(run.path),
@@ -95,12 +97,13 @@ class Prepared:
             log=f"{run.path}/logs/" + ("{job}.log" if self.multi_node else "{array}_{task}.log"),
             access=scheduler.access_arguments(given),
             sbatch_args=settings.sbatch_arg,
-            modules=container.modules if settings.image else (),
+            modules=container.modules if self.image else (),
             scratch=platform.scratch.candidates,
             last_resort=platform.scratch.last_resort,
             container_command=container.command,
             container_tmp_dir=container.tmp_dir or "",
-            image=str(settings.image.absolute()) if settings.image else "",
+            image=str(self.image.path) if self.image else "",
+            image_architecture=self.image.architecture if self.image else "",
             bind_paths=self._binds(),
             launcher=launcher,
         )

@@ -51,6 +51,7 @@ class JobScript:
     container_command: str
     container_tmp_dir: str
     image: str
+    image_architecture: str
     bind_paths: Sequence[str]
     launcher: Sequence[str]
 

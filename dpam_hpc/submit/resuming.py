@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.node.run_lock import FILE_NAME
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, Scheduler
@@ -23,6 +24,17 @@ def release_held(run: RunDir, scheduler: Scheduler) -> list[str]:
     if ids:
         scheduler.release(ids)
     return ids
+
+
+def image_remarks(run: RunDir, now: ImageIdentity | None) -> list[str]:
+    """That the image is another one than that of the run before, if it is."""
+    before = run.plan().image
+    if before is None or now is None or before.sha256 == now.sha256:
+        return []
+    return [
+        f"the image {now.path} is not that of run {run.id}: its checksum is {now.short}..., and was"
+        f" {before.short}...; what is left runs in the new one"
+    ]
 
 
 def take_from(run: RunDir) -> None:

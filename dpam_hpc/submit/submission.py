@@ -8,6 +8,7 @@ from typing import Any
 from dpam_hpc import __version__, cost
 from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, SchedulerError
+from dpam_hpc.image.identity import identify
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.run_dir import Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
@@ -82,6 +83,7 @@ def prepare(
         cpus,
         multi_node,
         len(chosen) - len(left),
+        identify(settings.image) if settings.image else None,
         remarks,
     )
 
@@ -109,6 +111,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
             settings=launcher_settings(prepared),
             submit=settings.model_dump(mode="json", exclude_unset=True),
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
+            image=prepared.image,
             version=__version__,
         )
     )

@@ -10,7 +10,15 @@ import pytest
 
 from dpam_hpc import settings
 from dpam_hpc.errors import ConfigError, ExitCode
-from dpam_hpc.settings import FILE_NAME, Resolved, RunSettings, available_cpus, resolve
+from dpam_hpc.settings import (
+    FILE_NAME,
+    Resolved,
+    RunSettings,
+    SubmitSettings,
+    available_cpus,
+    resolve,
+    resolve_for,
+)
 
 
 class Sources:
@@ -124,6 +132,25 @@ def test_dalis_own_variable_is_heard_where_ours_is_not_set(sources: Sources) -> 
     resolved = sources.resolve()
     assert resolved.settings.dali_home == Path("/ours")
     assert resolved.sources["dali_home"] == "environment DPAM_HPC_DALI_HOME"
+
+
+def test_with_an_image_dalis_own_variable_is_not_heard(sources: Sources) -> None:
+    def dali_home(**flags: object) -> tuple[Path | None, str]:
+        flags = {"work_dir": sources.work, **flags}
+        found = resolve_for(SubmitSettings, flags, sources.environment, sources.user)
+        return found.settings.dali_home, found.sources["dali_home"]
+
+    image = Path("dpam.sif")
+    sources.environment["DALI_HOME"] = "/host"
+    assert dali_home(image=image) == (None, "default")
+    assert dali_home() == (Path("/host"), "environment DALI_HOME")
+    work_file = sources.write(sources.work, 'dali_home = "/file"\nimage = "of/file.sif"')
+    assert dali_home() == (Path("/file"), str(work_file))
+    assert dali_home(no_image=True) == (Path("/host"), "environment DALI_HOME")
+    sources.environment["DPAM_HPC_DALI_HOME"] = "/host"
+    assert dali_home() == (Path("/host"), "environment DPAM_HPC_DALI_HOME")
+    assert dali_home(dali_home=Path("/flag")) == (Path("/flag"), "flag --dali-home")
+    assert sources.resolve().settings.dali_home == Path("/host"), "run has no image"
 
 
 def test_every_error_is_told_at_once_with_its_source(sources: Sources) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError
+from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.run_dir import Job, Plan, RunDir, Task
 
 
@@ -44,6 +46,23 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     run.write_plan(written)
     assert run.plan() == written
     assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_image_of_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path)
+    image = ImageIdentity(Path("/images/dpam.sif"), "a" * 64, "x86_64", 10**9)
+    run.write_plan(replace(plan(), image=image))
+    assert run.plan().image == image
+
+
+def test_a_plan_without_an_entry_for_the_image_has_none(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path)
+    run.write_plan(plan())
+    path = run.path / "plan.json"
+    content = json.loads(path.read_text())
+    assert content.pop("image", "no entry") is None
+    path.write_text(json.dumps(content))
+    assert run.plan().image is None
 
 
 @pytest.mark.parametrize(

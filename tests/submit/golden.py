@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
@@ -59,7 +60,14 @@ class Case:
             48,
             self.platform.scheduler.submit_mode == "multi-node",
             0,
+            self.identity(),
         )
+
+    def identity(self) -> ImageIdentity | None:
+        """The image that the settings name, as if it were there."""
+        path = (self.settings or {}).get("image")
+        made_for = self.platform.node_architecture("x86_64")
+        return ImageIdentity(Path(path), "0" * 64, made_for, 10**9) if path else None
 
     def run(self) -> RunDir:
         return RunDir.named(Path(self.work_dir), RUN)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +18,13 @@ import pytest
 
 from dpam_hpc import journal
 from dpam_hpc.errors import LockedError
+from dpam_hpc.image.identity import identify
 from dpam_hpc.node import task
 from dpam_hpc.node.shutdown import Shutdown
-from dpam_hpc.run_dir import Job, Plan, RunDir
+from dpam_hpc.run_dir import Job, Plan, RunDir, Task
 from tests import replay
 from tests.conftest import COMMAND, Work, environment, lay_out, run
+from tests.images import sif
 
 TARGETS = ("A0A0K2WPR7", "O05011")
 PATIENCE = 100.0
@@ -221,6 +225,103 @@ def test_a_task_that_the_run_does_not_have(planned: RunDir) -> None:
     done = run("launch", planned.path, "--task", "1", env=environment())
     assert done.returncode == 2
     assert "has no task 1" in done.stderr
+
+
+# -- with an image --------------------------------------------------------------------------------
+
+APPTAINER = """#!/bin/bash
+# What is in the image: this very Python, and a DALI of its own.
+if [ -e "$0.changes" ]; then echo changed >> {image}; rm "$0.changes"; fi
+while [ "$1" != dpam-hpc ]; do shift; done
+shift
+export PATH={dali}/bin:$PATH HOME=/nonexistent
+exec {python} -m dpam_hpc "$@"
+"""
+
+
+def in_image(planned: RunDir, path: Path) -> Path:
+    """Plan the run with an image, and a second task, on which the others do not wait."""
+    plan = planned.plan()
+    sif(path)
+    planned.write_plan(replace(plan, image=identify(path), tasks=[*plan.tasks, Task(0, 0.0)]))
+    return path
+
+
+def test_in_another_image_no_protein_is_begun(
+    planned: RunDir, work: Work, scratch: Path, tmp_path: Path
+) -> None:
+    image = in_image(planned, tmp_path / "dpam.sif")
+    before = identify(image).short
+    sif(image, more=b"changed")
+    done = launch(planned)
+    assert done.returncode == 9, done.stderr
+    for part in (str(image), identify(image).short, before, "  -> dpam-hpc resume takes the new"):
+        assert part in done.stderr
+    assert outcomes(planned) == []
+    left = {path.name for path in planned.task_folder(0).iterdir()}
+    assert left == {"progress.json"}, "no lease was taken, no journal begun"
+    assert planned.progress(0)["state"] == "failed"
+    assert "is not the one" in planned.progress(0)["reason"]
+    assert list(work.root.glob("*_iterativdDali_hits")) == list(scratch.iterdir()) == []
+    sif(image)
+    assert launch(planned, "--restart", "1").returncode == 0
+    work.expect_whole()
+
+
+def test_launchers_of_a_node_read_the_image_once_until_the_last_task(
+    planned: RunDir, scratch: Path, tmp_path: Path
+) -> None:
+    image = in_image(planned, tmp_path / "dpam.sif")
+    assert launch(planned).returncode == 0
+    (mark,) = scratch.iterdir()
+    assert mark.is_file()
+    # Whoever reads it now finds another: only the mark tells that it was read.
+    before = image.stat()
+    with image.open("r+b") as file:
+        file.seek(60)
+        file.write(b"changed")
+    os.utime(image, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert launch(planned, "--restart", "1").returncode == 0
+    planned.task_folder(1).mkdir()
+    assert launch(planned, "--restart", "2").returncode == 0
+    assert list(scratch.iterdir()) == []
+    assert launch(planned, "--restart", "3").returncode == 9
+
+
+@pytest.fixture
+def container(tmp_path: Path, stand_in: Path) -> tuple[Path, Path]:
+    """An image, and the program that runs it."""
+    image = sif(tmp_path / "my image.sif")
+    program = tmp_path / "bin" / "apptainer"
+    program.parent.mkdir()
+    words = {"image": image, "dali": stand_in, "python": sys.executable}
+    quoted = {name: shlex.quote(str(word)) for name, word in words.items()}
+    program.write_text(APPTAINER.format(**quoted))
+    program.chmod(0o755)
+    return image, program
+
+
+def test_an_image_that_changes_after_the_submission_is_refused_and_resumed(
+    work: Work, scratch: Path, container: tuple[Path, Path], env: dict[str, str]
+) -> None:
+    image, program = container
+    env |= {"PATH": f"{program.parent}:{env['PATH']}", "DALI_HOME": "/absent/dali of the host"}
+    program.with_name("apptainer.changes").touch()
+    done = run(
+        "submit", work.root, "--platform", "local", "--data-dir", replay.DATA, "--image", image,
+        "--scratch-dir", scratch, "--min-free-gb", "0.01", "--dali-workers", "2", "--wait",
+        env=env, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    (first,) = RunDir.all(work.root)
+    assert "is not the one" in run("logs", "-C", work.root, env=env).stdout
+    job = first.jobs()[0]["job"]
+    assert (work.root / f".dpam-hpc/local/local-{job}.exit").read_text() == "9\n"
+    assert outcomes(first) == []
+    done = run("resume", work.root, "--wait", env=env, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"is not that of run {first.id}" in done.stdout
+    work.expect_whole()  # by the image's own DALI
 
 
 def test_a_second_launcher_of_a_task_waits_and_is_refused(

@@ -83,6 +83,7 @@ class Node:
         self.bin.mkdir(parents=True)
         self.program("launcher", self.codes)
         self.program("squeue", says=f"{END}\n")
+        self.program("uname", says="x86_64\n")
         for name in ("scontrol", "sleep"):
             self.program(name)
         for name, text in (("srun", SRUN), ("ssh", SSH), ("ibrun", IBRUN)):
@@ -161,7 +162,7 @@ def nodes(folder: Path, codes: Sequence[int] = (0,), launch: str = "srun", first
     return Node(folder, Case(golden.made(launch, "multi-node"), 3, 3, str(folder / "w")), codes)
 
 
-@pytest.mark.parametrize("code", [0, 1, 3, 6, 75, 137, 143])
+@pytest.mark.parametrize("code", [0, 1, 3, 6, 9, 75, 137, 143])
 def test_exit_code_is_the_launchers_and_what_was_interrupted_is_requeued(
     code: int, tmp_path: Path
 ) -> None:
@@ -270,11 +271,18 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("image", [None, "/images/my image.sif"])
+def image_at(path: Path) -> str:
+    """An image as far as a script looks into it."""
+    path.write_bytes(b"an image")
+    return str(path)
+
+
+@pytest.mark.parametrize("in_image", [False, True])
 def test_nothing_of_the_callers_settings_reaches_the_launcher(
-    image: str | None, tmp_path: Path
+    in_image: bool, tmp_path: Path
 ) -> None:
-    node = array(tmp_path, settings={"image": image, "dali_home": None})
+    image = image_at(tmp_path / "my image.sif") if in_image else None
+    node = array(tmp_path / "n", settings={"image": image, "dali_home": None})
     node.program("apptainer")
     assert node.run(**FOREIGN, KEPT="yes") == 0
     ((_, environment),) = node.calls("apptainer" if image else "launcher")
@@ -290,25 +298,75 @@ def test_an_image_is_run_with_its_binds_and_nothing_else_of_the_machine(tmp_path
         update={"container": golden.made("srun", "array").container.model_copy(
             update={"modules": ()})}
     )  # fmt: skip
-    settings = {"image": "/images/my image.sif", "data_dir": "/data/my ecod", "dali_home": None}
+    image = image_at(tmp_path / "my image.sif")
+    settings = {"image": image, "data_dir": "/data/my ecod", "dali_home": None}
     node = array(tmp_path / "n", platform=site, work_dir=work, settings=settings)
     node.program("singularity", [3])
     assert node.run(HERE=str(scratch)) == 3
     ((argv, _),) = node.calls("singularity")
-    at = argv.index("/images/my image.sif")
+    at = argv.index(image)
     assert argv[:3] == ["exec", "--containall", "--no-home"]
     binds = [value for name, value in pairwise(argv[:at]) if name == "--bind"]
-    assert binds == [str(scratch), work, "/data/my ecod:/data/my ecod:ro", "/sw:/sw:ro"]
+    read = [f"{path}:{path}:ro" for path in ("/data/my ecod", "/sw", image)]
+    assert binds == [str(scratch), work, *read]
     assert argv[at - 2 : at] == ["--pwd", str(node.run_dir)]
     assert argv[at + 1 : at + 4] == ["dpam-hpc", "launch", str(node.run_dir)]
     options = dict(zip(argv[at + 4 :: 2], argv[at + 5 :: 2], strict=True))
     assert options["--task"] == "1"
     assert options["--scratch"] == str(scratch)
+    assert options["--image"] == image
+
+
+def test_of_an_image_that_is_a_link_the_launcher_sees_the_file(tmp_path: Path) -> None:
+    file = image_at(tmp_path / "v1 of it.sif")
+    (tmp_path / "latest.sif").symlink_to(file)
+    link = tmp_path / "link.sif"
+    link.symlink_to("latest.sif")
+    node = array(tmp_path / "n", settings={"image": str(link)})
+    node.program("apptainer")
+    assert node.run() == 0
+    ((argv, _),) = node.calls("apptainer")
+    assert argv[argv.index("dpam-hpc") - 1] == argv[argv.index("--image") + 1] == file
+    assert f"{file}:{file}:ro" in [value for name, value in pairwise(argv) if name == "--bind"]
+
+
+@pytest.mark.parametrize("how", ["absent", "a folder"])
+def test_an_image_that_the_node_cannot_read_is_named_with_the_node(
+    how: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "it's an $(image).sif"
+    if how == "a folder":
+        image.mkdir()
+    node = array(tmp_path / "n", settings={"image": str(image)})
+    node.program("apptainer")
+    assert node.run() == 9
+    (line,) = node.stderr.splitlines()
+    assert line.startswith(f"dpam-hpc: the image {image} cannot be read on node0: ")
+    assert line.endswith("dpam-hpc resume")
+    assert node.calls("apptainer") == []
+    assert node.requeued() == []
+
+
+@pytest.mark.parametrize(("machine", "code"), [("aarch64", 9), ("x86_64", 0)])
+def test_an_image_for_other_processors_than_the_nodes_is_not_started(
+    machine: str, code: int, tmp_path: Path
+) -> None:
+    image = image_at(tmp_path / "dpam.sif")
+    node = array(tmp_path / "n", settings={"image": image})
+    node.program("apptainer")
+    node.program("uname", says=f"{machine}\n")
+    assert node.run() == code
+    if code:
+        (line,) = node.stderr.splitlines()
+        assert f"{image} is made for x86_64, and node0 is aarch64: dpam-hpc submit" in line
+    assert len(node.calls("apptainer")) == (code == 0)
+    assert node.requeued() == []
 
 
 def test_modules_are_loaded_and_one_that_is_missing_ends_it(tmp_path: Path) -> None:
     site = golden.made("srun", "array")
-    node = array(tmp_path, platform=site, settings={"image": "/i.sif"})
+    image = image_at(tmp_path / "i.sif")
+    node = array(tmp_path, platform=site, settings={"image": image})
     node.program("singularity")
     log = tmp_path / "modules"
     define = f'module() {{ echo "$*" >> {shlex.quote(str(log))}; [ "$2" != "$MISSING" ]; }}\n'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.slurm import Slurm
 from tests import replay
 from tests.conftest import environment, lay_out, run
+from tests.images import AARCH64, X86_64, sif
 from tests.submit import fake_slurm, golden
 from tests.submit.fake_slurm import FakeSlurm
 
@@ -37,6 +40,7 @@ class Login:
     root: Path
     slurm: FakeSlurm
     timeout: float = 20
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -50,6 +54,7 @@ class Login:
                 "XDG_CONFIG_HOME": str(self.root / "config"),
                 "DPAM_HPC_SCHEDULER_TIMEOUT": str(self.timeout),
                 "COLUMNS": "200",
+                **self.variables,
             }
         )
         done = run(*arguments, env=env)
@@ -100,15 +105,6 @@ def queued(state: str = "RUNNING", job: str = "17") -> str:
     return f"{job}|N/A|{state}|n1|None\n"
 
 
-def sif(path: Path, architecture: bytes = b"02") -> Path:
-    """The header of an Apptainer image."""
-    header = bytearray(128)
-    header[32:42] = b"SIF_MAGIC\0"
-    header[45:47] = architecture
-    path.write_bytes(header)
-    return path
-
-
 def test_a_submission_is_planned_noted_and_told(login: Login) -> None:
     said = login.submit("--cpus", "8").stdout
     (run,) = login.runs()
@@ -151,13 +147,81 @@ def test_a_test_only_submission_asks_and_makes_nothing(login: Login) -> None:
 
 
 def test_an_image_for_other_processors_is_refused(login: Login) -> None:
-    image = sif(login.root / "x86.sif")
+    image = sif(login.root / "x86.sif", X86_64)
     said = login.submit("--image", image, platform="tacc-vista", exit=2).stderr
     assert f"{image} is made for x86_64, and the nodes of tacc-vista are aarch64" in said
-    login.submit("--image", sif(image, b"04"), "--dry-run", platform="tacc-vista")
+    login.submit("--image", sif(image, AARCH64), "--dry-run", platform="tacc-vista")
     image.write_bytes(b"\x7fELF" + bytes(200))
     said = login.submit("--image", image, "--dry-run", platform="tacc-vista", exit=2).stderr
     assert "is no Apptainer image (SIF)" in said
+
+
+def test_the_image_is_identified_and_noted(login: Login) -> None:
+    image = sif(login.root / "dpam.sif")
+    expected = {
+        "path": str(image),
+        "sha256": hashlib.sha256(image.read_bytes()).hexdigest(),
+        "architecture": platform.machine(),
+        "bytes": image.stat().st_size,
+    }
+    dry = json.loads(login.submit("--image", image, "--dry-run", "--json").stdout)
+    assert dry["image"] == expected
+    assert login.runs() == []
+    login.submit("--image", image)
+    (run,) = login.runs()
+    assert json.loads((run.path / "plan.json").read_text())["image"] == expected
+    assert f"made_for={platform.machine()}\n" in (run.path / "node.sh").read_text()
+    assert json.loads(login.submit("--dry-run", "--json").stdout)["image"] is None
+
+
+def test_resume_takes_another_image_and_tells_so(login: Login) -> None:
+    image = sif(login.root / "dpam.sif")
+    login.submit("--image", image)
+    before = login.runs()[0].plan().image
+    assert before is not None
+    assert "is not that of run" not in login.call("resume", login.work, "--dry-run").stdout
+    image.write_bytes(image.read_bytes() + b"more")
+    dry = login.call("resume", login.work, "--dry-run").stdout
+    login.finish(TARGETS[0])
+    said = login.call("resume", login.work).stdout
+    first, second = login.runs()
+    now = second.plan().image
+    assert now is not None and now.sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
+    for text in (dry, said):
+        assert f"the image {image} is not that of run {first.id}" in text
+        assert now.sha256[:12] in text and before.sha256[:12] in text
+    # It is known now.
+    assert "is not that of run" not in login.call("resume", login.work).stdout
+
+
+def test_a_plan_that_knows_of_no_image_is_resumed(login: Login) -> None:
+    login.submit("--image", sif(login.root / "dpam.sif"))
+    path = login.runs()[0].path / "plan.json"
+    content = json.loads(path.read_text())
+    del content["image"]
+    path.write_text(json.dumps(content))
+    assert "is not that of run" not in login.call("resume", login.work).stdout
+    assert login.runs()[-1].plan().image is not None
+
+
+def test_the_hosts_dali_is_not_for_an_image_unless_it_is_asked_for(login: Login) -> None:
+    image = sif(login.root / "dpam.sif")
+    login.variables["DALI_HOME"] = "/host/dali"
+
+    def node_script(*arguments: str | Path) -> str:
+        said = login.submit(*arguments, "--dry-run", "--json").stdout
+        return str(json.loads(said)["scripts"]["node.sh"])
+
+    assert "/host/dali" not in node_script("--image", image)
+    asked = node_script("--image", image, "--dali-home", "/host/dali")
+    assert "--bind /host/dali:/host/dali:ro " in asked
+    login.variables["DPAM_HPC_DALI_HOME"] = "/host/dali"
+    assert node_script("--image", image) == asked
+    del login.variables["DPAM_HPC_DALI_HOME"]
+    login.submit("--image", image)
+    assert login.runs()[0].plan().settings["dali_home"] is None
+    login.submit()
+    assert login.runs()[1].plan().settings["dali_home"] == "/host/dali"
 
 
 def test_everything_in_the_way_is_told_at_once(login: Login) -> None:

@@ -25,11 +25,25 @@ if [ -d "${SCRATCH:-}" ]; then
     scratch+=(--last-resort "${SCRATCH:-}")
     binds+=(--bind "${SCRATCH:-}")
 fi
+image=/images/dpam.sif
+node=${SLURMD_NODENAME:-$(hostname)}
+machine=$(uname -m)
+if ! head -c 1 "$image" > /dev/null 2>&1; then
+    echo "dpam-hpc: the image $image cannot be read on $node: see that it is there and its file system mounted, then dpam-hpc resume" >&2
+    exit 9
+fi
+made_for=x86_64
+if [ "$machine" != "$made_for" ]; then
+    echo "dpam-hpc: the image $image is made for $made_for, and $node is $machine: dpam-hpc submit with an image for $machine, or another --partition" >&2
+    exit 9
+fi
+# The launcher looks at it too. Without links: inside, they may lead to what is not bound.
+real=$(readlink -f "$image")
 export APPTAINER_TMPDIR="/tmp"
 exec apptainer exec --containall --no-home ${binds[@]+"${binds[@]}"} \
     --bind /project/proteins \
     --bind /data/ecod:/data/ecod:ro \
-    --pwd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de /images/dpam.sif \
+    --bind "$real:$real:ro" --pwd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de "$real" \
     dpam-hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
-    --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
+    --image "$real" --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \
     --restart "${SLURM_RESTART_COUNT:-0}" --deadline "$deadline" ${scratch[@]+"${scratch[@]}"}
