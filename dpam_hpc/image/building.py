@@ -108,7 +108,8 @@ def _write(
     output: Path,
 ) -> Built:
     recipe = (choice.recipe / "Apptainer.def").read_text()
-    metadata = sandbox.make_uniform(root, recipe, epoch)
+    own = json.dumps(fetching.contents(choice, parts, epoch), separators=(",", ":"))
+    metadata = sandbox.make_uniform(root, recipe, own, epoch)
     bill = json.dumps(sbom.describe(root), indent=1, sort_keys=True) + "\n"
     squashfs = work / "root.squashfs"
     sandbox.squash(root, squashfs, epoch, log)

@@ -22,6 +22,8 @@ REMOVE_SECONDS = 600
 TOLD_LINES = 15
 WORK_BYTES = {True: 8_000_000_000, False: 3_000_000_000}
 """What a build fills of its folder, with dpam and without."""
+CONTENTS_LABEL = "dpam-hpc.contents"
+"""What the image is made of, as JSON: to be read without starting it."""
 ABOUT_THE_BUILD = ("org.label-schema.build-date", "org.label-schema.usage.singularity.deffile")
 WAYS_OUT = (
     "three ways out: have an administrator enable user namespaces, with a range of ids for you in"
@@ -122,7 +124,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
+def make_uniform(root: Path, recipe: str, contents: str, epoch: int) -> dict[str, object]:
     """Take out of a root what tells of its making; what `apptainer inspect` shall say of it.
 
     Out go the labels with the date and the sources' paths, and the recipe with them.
@@ -132,6 +134,7 @@ def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
     labels = {k: v for k, v in sorted(labels.items()) if not k.startswith(ABOUT_THE_BUILD)}
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
     labels["org.opencontainers.image.created"] = created
+    labels[CONTENTS_LABEL] = contents
     labels["org.label-schema.build-date"] = created
     (own / "labels.json").write_text(json.dumps(labels, indent=1) + "\n")
     (own / "Singularity").write_text(recipe)
@@ -139,6 +142,7 @@ def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
     for name in ("etc/hosts", "etc/resolv.conf"):
         (root / name).unlink(missing_ok=True)
         (root / name).touch()
+        (root / name).chmod(0o644)  # whatever the user's umask is
 
     def text(name: str) -> str:
         path = own / name
