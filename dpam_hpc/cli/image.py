@@ -180,7 +180,9 @@ def image_sources(
     choice = _choice(arch, without_dali, without_dpam, source)
     if lock:
         given = choice.given.get("debian")
-        for path in debian.write_locks(choice.recipe, choice.sources.debian, given and given.path):
+        for path in debian.write_locks(
+            choice.recipe, choice.sources.debian, given.path if given else None
+        ):
             print(f"written: {path}")
         return
     if fetch is not None:

@@ -20,7 +20,10 @@ from dpam_hpc.errors import ConfigError, ImageError, StorageError
 from dpam_hpc.image import debian, download, python_packages, tree
 from dpam_hpc.image.recipe import Source, Sources
 
-OFFLINE_HINT = "on a machine with a network: dpam-hpc image sources --fetch DIR; then image build --offline --sources-dir DIR"
+OFFLINE_HINT = (
+    "on a machine with a network: dpam-hpc image sources --fetch DIR; then image build --offline"
+    " --sources-dir DIR"
+)
 
 
 @dataclass(frozen=True)
