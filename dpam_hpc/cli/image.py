@@ -158,6 +158,19 @@ def image_inspect(
                 print(f"    {name:30} {version}")
 
 
+@app.command("docker")
+def image_docker(
+    file: Annotated[Path, path_argument("An image that dpam-hpc image build made.")],
+    output: Annotated[Path, path_option("The archive to write.", "-o", "--output")],
+    tag: Annotated[str, typer.Option(help="Its name in Docker.")] = "dpam-hpc:latest",
+) -> None:
+    """The same image for Docker: same files, environment and start; docker load reads it."""
+    from dpam_hpc.image import docker_archive
+
+    print(f"{docker_archive.write(file, tag, output)}  {output}")
+    print(f"docker load -i {output}; docker run --rm {tag} --help")
+
+
 @app.command("sources")
 def image_sources(
     fetch: Annotated[

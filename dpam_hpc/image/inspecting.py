@@ -9,8 +9,9 @@ from typing import Any
 
 from dpam_hpc.errors import ImageError
 from dpam_hpc.image import sif
-from dpam_hpc.image.sandbox import CONTENTS_LABEL
 
+CONTENTS_LABEL = "dpam-hpc.contents"
+"""What the image is made of, as JSON: to be read without starting it."""
 KINDS = {"Part": "parts", "Debian": "Debian packages", "Python": "Python packages"}
 
 
@@ -34,7 +35,7 @@ class Inspection:
 
 def inspect(image: Path) -> Inspection:
     """Read an image; ImageError if it is not one of ours."""
-    labels = labels_of(image)
+    labels = _labels(image)
     try:
         contents = json.loads(labels[CONTENTS_LABEL])
         spdx = json.loads(sif.read_text(image, sif.SBOM))
@@ -45,7 +46,15 @@ def inspect(image: Path) -> Inspection:
     return Inspection(contents, labels, spdx)
 
 
-def labels_of(image: Path) -> dict[str, str]:
+def dpam_hpc_version(image: Path) -> str:
+    """Which dpam-hpc an image has in it, as far as it says so; else empty."""
+    try:
+        return str(json.loads(_labels(image)[CONTENTS_LABEL])["dpam_hpc"])
+    except (ImageError, KeyError, ValueError, TypeError):
+        return ""
+
+
+def _labels(image: Path) -> dict[str, str]:
     """The labels of any image; empty where it has none that can be read."""
     try:
         attributes = json.loads(sif.read_text(image, sif.JSON))["data"]["attributes"]

@@ -15,15 +15,13 @@ from tempfile import mkdtemp
 
 from dpam_hpc.command import TimedOut, capture
 from dpam_hpc.errors import ImageError, StorageError
+from dpam_hpc.image.inspecting import CONTENTS_LABEL
 
 BUILD_SECONDS = 2 * 3600
-SQUASH_SECONDS = 3600
 REMOVE_SECONDS = 600
 TOLD_LINES = 15
 WORK_BYTES = {True: 8_000_000_000, False: 3_000_000_000}
 """What a build fills of its folder, with dpam and without."""
-CONTENTS_LABEL = "dpam-hpc.contents"
-"""What the image is made of, as JSON: to be read without starting it."""
 ABOUT_THE_BUILD = ("org.label-schema.build-date", "org.label-schema.usage.singularity.deffile")
 WAYS_OUT = (
     "three ways out: have an administrator enable user namespaces, with a range of ids for you in"
@@ -162,17 +160,6 @@ def make_uniform(root: Path, recipe: str, contents: str, epoch: int) -> dict[str
         "test": text("test"),
     }
     return {"data": {"attributes": attributes}, "type": "container"}
-
-
-def squash(root: Path, to: Path, epoch: int, log: Path) -> None:
-    """Pack a root: the same bytes for the same files, whoever owns them here and when."""
-    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
-    environment["PATH"] = _path()
-    command = ["mksquashfs", str(root), str(to), "-noappend", "-no-progress", "-all-root",
-               "-all-time", str(epoch), "-mkfs-time", str(epoch), "-no-xattrs", "-no-exports",
-               "-comp", "gzip", "-b", "131072"]  # fmt: skip
-    if _logged(command, log, environment, SQUASH_SECONDS):
-        raise ImageError(f"mksquashfs failed:\n{_tail(log)}")
 
 
 def _path() -> str:

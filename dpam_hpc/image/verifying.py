@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import filecmp
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpam_hpc import __version__
-from dpam_hpc.command import TimedOut, capture
 from dpam_hpc.errors import DpamHpcError, ImageError
-from dpam_hpc.image import apptainer, identity, sif
+from dpam_hpc.image import apptainer, identity, sif, squashfs
 from dpam_hpc.image.inspecting import Inspection, inspect
 from dpam_hpc.image.recipe import Sources, this_architecture
 
-UNPACK_SECONDS = 3600
 PROBE = "probe"
 
 
@@ -144,7 +141,10 @@ def first_difference(one: Path, other: Path) -> str:
     if filecmp.cmp(one, other, shallow=False):
         return ""
     with TemporaryDirectory(prefix="dpam-hpc-compare-", dir=other.parent) as folder:
-        roots = [_unpack(image, Path(folder) / name) for image, name in ((one, "a"), (other, "b"))]
+        roots = [
+            squashfs.unpack(image, Path(folder) / name)
+            for image, name in ((one, "a"), (other, "b"))
+        ]
         for path in sorted({path for root in roots for path in _paths(root)}):
             told = [_told(root / path) for root in roots]
             if told[0] != told[1]:
@@ -153,20 +153,6 @@ def first_difference(one: Path, other: Path) -> str:
         if sif.read_text(one, kind) != sif.read_text(other, kind):
             return f"the {name} in the file's head"
     return "the same files, packed in another way: another version of mksquashfs"
-
-
-def _unpack(image: Path, to: Path) -> Path:
-    command = ["unsquashfs", "-no-progress", "-no-xattrs", "-quiet", "-o",
-               str(sif.root_offset(image)), "-d", str(to), str(image)]  # fmt: skip
-    if shutil.which("unsquashfs") is None:
-        raise ImageError("there is no unsquashfs on this machine", "install squashfs-tools")
-    try:
-        done = capture(command, timeout=UNPACK_SECONDS)
-    except TimedOut as error:
-        raise ImageError(str(error)) from None
-    if done.returncode:
-        raise ImageError(f"{image} cannot be unpacked: {done.stderr.strip()[-300:]}")
-    return to
 
 
 def _paths(root: Path) -> Iterator[str]:
