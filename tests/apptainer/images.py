@@ -87,8 +87,8 @@ class Builds:
             return
         digest = download.sha256(dali)
         build = (
-            f'nice -n 19 {self.command} image build --without-dpam --sources-dir "$PWD/sources"'
-            f" --source dali={dali}#sha256={digest}"
+            f"nice -n 19 {self.command} image build --without-dpam"
+            f" --sources-dir {self.folder}/sources --source dali={dali}#sha256={digest}"
         )
         different = " ".join(f"{name}={value}" for name, value in ELSEWHERE.items())
         script = f"""
@@ -98,7 +98,7 @@ class Builds:
             umask 077
             cd other
             export HOME=$PWD/home
-            env {different} {build.replace("$PWD", "$OLDPWD")} --offline --sandbox-dir . -o image.sif
+            env {different} {build} --offline --sandbox-dir . -o image.sif
         """
         self._process = self.user.popen(["bash", "-c", script], self.log)
 

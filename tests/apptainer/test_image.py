@@ -156,7 +156,7 @@ def test_docker_gets_the_same_root(built: Images) -> None:
     assert done.returncode == 0, done.stderr
     with tarfile.open(archive) as tar:
         config = json.load(tar.extractfile("config.json"))  # type: ignore[arg-type]
-        with tarfile.open(fileobj=tar.extractfile("layer.tar")) as layer:  # type: ignore[arg-type]
+        with tarfile.open(fileobj=tar.extractfile("layer.tar")) as layer:
             status = layer.extractfile("var/lib/dpkg/status")
             assert status
             packages = status.read()
