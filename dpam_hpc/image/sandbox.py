@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from dpam_hpc.image.inspecting import CONTENTS_LABEL
 BUILD_SECONDS = 2 * 3600
 REMOVE_SECONDS = 600
 TOLD_LINES = 15
+SAFE_PATH = re.compile(r"[\w./+@%-]+")
 WORK_BYTES = {True: 8_000_000_000, False: 3_000_000_000}
 """What a build fills of its folder, with dpam and without."""
 ABOUT_THE_BUILD = ("org.label-schema.build-date", "org.label-schema.usage.singularity.deffile")
@@ -37,6 +39,11 @@ def work_folder(parent: Path | None, with_dpam: bool) -> Iterator[Path]:
     if parent is None:
         named = os.environ.get("APPTAINER_TMPDIR") or os.environ.get("TMPDIR")
         parent = Path(named or "/var/tmp")  # noqa: S108 # the folder made in it is private
+    if not SAFE_PATH.fullmatch(str(parent.absolute())):
+        raise StorageError(
+            f"{str(parent)!r} cannot be built in: Apptainer splits paths at blanks and the like",
+            "--sandbox-dir DIR names another place",
+        )
     try:
         room = os.statvfs(parent)
         folder = Path(mkdtemp(prefix="dpam-hpc-image-", dir=parent.absolute()))
