@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from dpam_hpc.errors import ImageError
+from dpam_hpc.image import identity
 
 SILENT_SECONDS = 60
 """How long a server may say nothing."""
@@ -23,12 +23,9 @@ BLOCK = 1 << 20
 
 
 def sha256(path: Path) -> str:
-    """A file's, read in blocks."""
-    digest = hashlib.sha256()
+    """Checksum of a file."""
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return identity.sha256(file)
 
 
 def fetch(homes: Sequence[str], expected: str, to: Path, hint: str = "") -> None:
