@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 from dpam_hpc.errors import ImageError
 from dpam_hpc.image import identity
@@ -20,6 +22,8 @@ SILENT_SECONDS = 60
 WAITS = (0.0, 1.0, 5.0)
 """Seconds before each try: servers and names are out of reach for a moment, now and then."""
 BLOCK = 1 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""Failures of the disk here, which no other home helps against."""
 
 
 def sha256(path: Path) -> str:
@@ -29,7 +33,10 @@ def sha256(path: Path) -> str:
 
 
 def fetch(homes: Sequence[str], expected: str, to: Path, hint: str = "") -> None:
-    """Write the first of ``homes`` (URLs) whose file has the SHA-256 ``expected``; ImageError."""
+    """Write the first of ``homes`` (URLs) whose file has the SHA-256 ``expected``; ImageError.
+
+    OSError if the disk here is full.
+    """
     to.parent.mkdir(parents=True, exist_ok=True)
     problems = []
     for home, wait in [(home, wait) for home in homes for wait in WAITS]:
@@ -37,13 +44,15 @@ def fetch(homes: Sequence[str], expected: str, to: Path, hint: str = "") -> None
         handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=".fetch-")
         try:
             with os.fdopen(handle, "wb") as file:
-                _read(home, file.fileno())
+                _read(home, file)
             if (found := sha256(Path(temporary))) == expected:
                 os.chmod(temporary, 0o644)
                 os.rename(temporary, to)
                 return
             problems.append(f"{home} has SHA-256 {found}, not {expected}")
         except (OSError, HTTPException, ValueError) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise
             problems.append(f"{home}: {getattr(error, 'reason', None) or error}")
         finally:
             with suppress(OSError):
@@ -52,11 +61,8 @@ def fetch(homes: Sequence[str], expected: str, to: Path, hint: str = "") -> None
     raise ImageError(f"{to.name} cannot be had:\n  {told}", hint)
 
 
-def _read(home: str, to: int) -> None:
+def _read(home: str, to: BinaryIO) -> None:
     if not home.startswith(("http://", "https://", "file://")):
         raise ValueError("not an http, https or file address")
-    with (
-        urllib.request.urlopen(home, timeout=SILENT_SECONDS) as answer,  # noqa: S310
-        os.fdopen(to, "wb", closefd=False) as file,
-    ):
-        shutil.copyfileobj(answer, file, BLOCK)
+    with urllib.request.urlopen(home, timeout=SILENT_SECONDS) as answer:  # noqa: S310
+        shutil.copyfileobj(answer, to, BLOCK)

@@ -53,6 +53,8 @@ def pack(source: Path, commit: str, to: Path) -> None:
     Of a repository without the commit, what is checked out there; ImageError.
     """
     if source.is_file():
+        if not tarfile.is_tarfile(source):
+            raise ImageError(f"{source} is no archive")
         to.write_bytes(source.read_bytes())
         return
     if not source.is_dir():
