@@ -13,6 +13,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
+from lzma import LZMAError
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +40,7 @@ def sha256(archive: Path) -> str:
                     mode = "x" if member.mode & 0o100 else "-"
                 if content is not None:
                     lines.append((path, mode, identity.sha256(content)))
-    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error, LZMAError) as error:
         raise ImageError(f"{archive} is no archive: {error}") from None
     digest = hashlib.sha256()
     for path, mode, checksum in sorted(lines):
