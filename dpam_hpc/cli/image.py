@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpam_hpc.cli.options import path_option
+from dpam_hpc.cli.options import path_argument, path_option
 
 if TYPE_CHECKING:
     from dpam_hpc.image.fetching import Choice
+    from dpam_hpc.image.verifying import Check
 
 app = typer.Typer(
     help="The Apptainer image: built, proven, explained. Its recipe is public, an image with DALI"
@@ -33,6 +34,9 @@ Sources = Annotated[
 SourcesDir = Annotated[
     Path | None, path_option("Where sources are kept; default: in the user's cache.")
 ]
+SandboxDir = Annotated[
+    Path | None, path_option("Where to build; default: $APPTAINER_TMPDIR, $TMPDIR, /var/tmp.")
+]
 
 
 @app.command("build")
@@ -47,9 +51,7 @@ def image_build(
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
     sources_dir: SourcesDir = None,
-    sandbox_dir: Annotated[
-        Path | None, path_option("Where to build; default: $APPTAINER_TMPDIR, $TMPDIR, /var/tmp.")
-    ] = None,
+    sandbox_dir: SandboxDir = None,
     keep_log: Annotated[Path | None, path_option("Write what the build printed.")] = None,
 ) -> None:
     """Build the image: the same to the byte every time, and not at all if DALI is not right.
@@ -77,12 +79,179 @@ def image_build(
         print(f"not to be passed on: {name}: {choice.sources.parts()[name].redistribution}")
 
 
+@app.command("verify")
+def image_verify(
+    file: Annotated[Path, path_argument("An image that dpam-hpc image build made.")],
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build it anew and compare, to the byte.")
+    ] = False,
+    source: Sources = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing for --rebuild.")
+    ] = False,
+    sources_dir: SourcesDir = None,
+    sandbox_dir: SandboxDir = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Prove an image: checksums, architecture, known answer, bind and write; exit code 9 if not."""
+    import json as json_module
+    from dataclasses import asdict
+
+    from dpam_hpc.errors import ExitCode
+    from dpam_hpc.image import recipe, verifying
+
+    checks = []
+    for check in verifying.verify(file, recipe.read_sources()):
+        checks.append(check)
+        if not json:
+            print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}", flush=True)
+    if rebuild and all(check.good for check in checks):
+        check = _rebuilt(file, source, offline, sources_dir, sandbox_dir)
+        checks.append(check)
+        if not json:
+            print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}")
+    if json:
+        print(json_module.dumps([asdict(check) for check in checks], indent=1))
+    if not all(check.good for check in checks):
+        raise typer.Exit(ExitCode.IMAGE)
+
+
+@app.command("inspect")
+def image_inspect(
+    file: Annotated[Path, path_argument("An image that dpam-hpc image build made.")],
+    spdx: Annotated[
+        bool, typer.Option("--spdx", help="Its bill of materials, SPDX 2.3 as JSON.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="What it is made of, as JSON.")] = False,
+) -> None:
+    """What is in an image: sources with checksums, packages, licences. Nothing is started."""
+    import json as json_module
+
+    from dpam_hpc.image.identity import identify
+    from dpam_hpc.image.inspecting import KINDS, inspect
+
+    found = inspect(file)
+    if spdx:
+        print(json_module.dumps(found.spdx, indent=1))
+        return
+    identity = identify(file)
+    if json:
+        more = {"sha256": identity.sha256, "bytes": identity.bytes}
+        print(json_module.dumps({**found.contents, **more}, indent=1))
+        return
+    own = found.contents
+    print(f"{file}: dpam-hpc {own['dpam_hpc']} for {own['architecture']}")
+    print(f"  created      {found.labels.get('org.opencontainers.image.created', 'unknown')}")
+    print(f"  SHA-256      {identity.sha256}, {identity.bytes / 1e6:.0f} MB")
+    print(f"  Debian       {own['debian']['suite']} {own['debian']['version']}")
+    for name, part in own["parts"].items():
+        print(f"  {name:12} {part['title']}{'' if part['as_listed'] else ' (of the user)'}")
+        for key in ("commit", "sha256", "licence", "redistribution"):
+            print(f"    {key:14} {part[key]}" if part[key] else f"    {key:14} -")
+    if not {"dali", "dpam"} & set(own["parts"]):
+        print("  It has neither DALI nor dpam in it, and may be passed on.")
+    for kind, title in KINDS.items():
+        packages = found.packages(kind)
+        if packages and kind != "Part":
+            print(f"  {len(packages)} {title}:")
+            for name, version in packages:
+                print(f"    {name:30} {version}")
+
+
+@app.command("docker")
+def image_docker(
+    file: Annotated[Path, path_argument("An image that dpam-hpc image build made.")],
+    output: Annotated[Path, path_option("The archive to write.", "-o", "--output")],
+    tag: Annotated[str, typer.Option(help="Its name in Docker.")] = "dpam-hpc:latest",
+) -> None:
+    """The same image for Docker: same files, environment and start; docker load reads it."""
+    from dpam_hpc.image import docker_archive
+
+    print(f"{docker_archive.write(file, tag, output)}  {output}")
+    print(f"docker load -i {output}; docker run --rm {tag} --help")
+
+
+@app.command("sources")
+def image_sources(
+    fetch: Annotated[
+        Path | None, path_option("Bring all of it into this folder, for a build --offline.")
+    ] = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Write the lists of Debian's files anew.")
+    ] = False,
+    arch: Arch = None,
+    without_dali: WithoutDali = False,
+    without_dpam: WithoutDpam = False,
+    source: Sources = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """What a build fetches, from where, with which checksums."""
+    import json as json_module
+
+    from dpam_hpc.image import debian, fetching
+
+    choice = _choice(arch, without_dali, without_dpam, source)
+    if lock:
+        given = choice.given.get("debian")
+        for path in debian.write_locks(
+            choice.recipe, choice.sources.debian, given.path if given else None
+        ):
+            print(f"written: {path}")
+        return
+    if fetch is not None:
+        parts = fetching.fetch(choice, fetch, say=_say)
+        print(
+            f"{fetch}: all that a build takes; there: image build --offline --sources-dir {fetch}"
+        )
+        for name, digest in parts.items():
+            print(f"  {name:10} {digest}")
+        return
+    listed = fetching.listed(choice)
+    if json:
+        print(json_module.dumps(listed, indent=1))
+        return
+    for entry in listed:
+        print(f"{entry['name']:10} {entry['what']}")
+        for key in ("from", "commit", "sha256", "licence", "redistribution"):
+            if entry.get(key):
+                print(f"  {key:14} {entry[key]}")
+
+
 @app.command("self-test", hidden=True)
 def image_self_test() -> None:
     """Prove this very image, from inside it."""
     from dpam_hpc.image import self_test
 
     self_test.run(print)
+
+
+def _rebuilt(
+    file: Path,
+    source: list[str] | None,
+    offline: bool,
+    sources_dir: Path | None,
+    sandbox_dir: Path | None,
+) -> Check:
+    """Build an image of the same parts anew and compare the two."""
+    import tempfile
+
+    from dpam_hpc.image import building
+    from dpam_hpc.image.inspecting import inspect
+    from dpam_hpc.image.verifying import Check, first_difference
+
+    own = inspect(file).contents
+    parts = own["parts"]
+    given = [*(source or ())]
+    choice = _choice(own["architecture"], "dali" not in parts, "dpam" not in parts, given)
+    with tempfile.TemporaryDirectory(prefix="dpam-hpc-rebuild-", dir=sandbox_dir) as folder:
+        built = building.build(
+            choice, Path(folder) / file.name, _sources_dir(sources_dir), epoch=own["epoch"],
+            offline=offline, sandbox_parent=sandbox_dir, say=_say,
+        )  # fmt: skip
+        difference = first_difference(file, built.path)
+    if difference:
+        return Check("rebuild", False, f"it differs, first in {difference}")
+    return Check("rebuild", True, "the same to the byte")
 
 
 def _choice(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dpam_hpc import __version__
 from dpam_hpc.errors import ConfigError, StorageError
-from dpam_hpc.image import download, fetching, sandbox, sbom, sif
+from dpam_hpc.image import download, fetching, sandbox, sbom, sif, squashfs
 from dpam_hpc.image.fetching import Choice
 from dpam_hpc.image.recipe import this_architecture
 
@@ -60,7 +60,7 @@ def build(
             say(f"building the root in {work}")
             root = _build_root(choice, sources, parts, when, work, log)
             say("packing it")
-            return _write(choice, root, parts, when, work, log, output)
+            return _write(choice, root, parts, when, work, output)
         finally:
             if keep_log is not None:
                 with suppress(OSError):
@@ -104,19 +104,19 @@ def _write(
     parts: dict[str, str],
     epoch: int,
     work: Path,
-    log: Path,
     output: Path,
 ) -> Built:
     recipe = (choice.recipe / "Apptainer.def").read_text()
-    metadata = sandbox.make_uniform(root, recipe, epoch)
+    own = json.dumps(fetching.contents(choice, parts, epoch), separators=(",", ":"))
+    metadata = sandbox.make_uniform(root, recipe, own, epoch)
     bill = json.dumps(sbom.describe(root), indent=1, sort_keys=True) + "\n"
-    squashfs = work / "root.squashfs"
-    sandbox.squash(root, squashfs, epoch, log)
+    packed = work / "root.squashfs"
+    squashfs.pack(root, packed, epoch)
     contents = sif.Parts(
         recipe.encode(),
         json.dumps(metadata, separators=(",", ":"), sort_keys=True).encode(),
         bill.encode(),
-        squashfs,
+        packed,
     )
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=".dpam-hpc-image-")
     try:

@@ -204,3 +204,21 @@ def _resolve(debian: Debian, arch: str, mirror: str, include: Iterable[str]) -> 
     if answer.returncode:
         raise ImageError(f"debootstrap: {answer.stderr[-500:]}", "install debootstrap")
     return set(answer.stdout.split())
+
+
+def write_locks(recipe: Path, debian: Debian, given: str | None) -> list[Path]:
+    """Write the locks of a recipe anew, from what a mirror has now; ImageError."""
+    found = mirrors(given)
+    if not found:
+        raise ImageError("no Debian mirror is known on this machine", MIRROR_HINT)
+    written = []
+    for architecture, name in DEBIAN_NAMES.items():
+        files = make_lock(debian, architecture, found[0].rstrip("/"))
+        path = recipe / "containers" / f"debian-{name}.lock"
+        path.write_text(
+            f"# Debian {debian.suite} {debian.version}, {name}: what a build takes from a mirror\n"
+            "# (SHA-256, bytes, uses, path). Written by `dpam-hpc image sources --lock`.\n"
+            + "".join(f"{file}\n" for file in files)
+        )
+        written.append(path)
+    return written

@@ -21,7 +21,8 @@ from dpam_hpc.image import debian, download, python_packages, tree
 from dpam_hpc.image.recipe import Source, Sources
 
 OFFLINE_HINT = (
-    "on a machine with a network: dpam-hpc image sources --fetch DIR; then build with --sources DIR"
+    "on a machine with a network: dpam-hpc image sources --fetch DIR; then image build --offline"
+    " --sources-dir DIR"
 )
 
 
@@ -268,3 +269,39 @@ def _fetch_wheels(choice: Choice, folder: Path, offline: bool, say: Callable[[st
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def listed(choice: Choice) -> list[dict[str, object]]:
+    """What a build fetches: an entry each with its name, what it is, from where, its checksum."""
+    entries: list[dict[str, object]] = [
+        {
+            "name": name, "what": f"{source.title} {source.version}", "from": list(source.homes),
+            "commit": source.commit, "sha256": source.sha256, "licence": source.licence,
+            "redistribution": source.redistribution,
+        }
+        for name, source in choice.own_parts().items()
+    ]  # fmt: skip
+    files = choice.debian_files()
+    given = choice.given.get("debian")
+    release = choice.sources.debian
+    entries.append(
+        {
+            "name": "debian",
+            "what": f"{release.suite} {release.version}: {len(files)} files,"
+            f" {sum(file.bytes for file in files) / 1e6:.0f} MB",
+            "from": debian.mirrors(given.path if given else None),
+            "sha256": f"each in {debian.lock_path(choice.recipe, choice.architecture)}",
+        }
+    )
+    packages = choice.requirements().count("==")
+    python = choice.sources.python
+    lock = choice.recipe / (python.dpam if "dpam" in choice.parts else python.base)
+    entries.append(
+        {
+            "name": "python",
+            "what": f"{packages} packages for Python {python.version}",
+            "from": "the package index that pip is set to",
+            "sha256": f"each in {lock}",
+        }
+    )
+    return entries

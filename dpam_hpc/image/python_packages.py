@@ -106,8 +106,11 @@ def write_own_wheel(recipe: Path, to: Path) -> Path:
     wheel_text = (
         "Wheel-Version: 1.0\nGenerator: dpam-hpc\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
-    files[f"{info}/METADATA"] = (own.read_text("METADATA") or "").encode()
-    files[f"{info}/entry_points.txt"] = (own.read_text("entry_points.txt") or "").encode()
+    # Not the metadata files as installed: they differ with the tool that built dpam-hpc.
+    needs = "".join(f"Requires-Dist: {line}\n" for line in sorted(own.requires or ()))
+    head = f"Metadata-Version: 2.1\nName: {own.metadata['Name']}\nVersion: {own.version}\n"
+    files[f"{info}/METADATA"] = (head + needs).encode()
+    files[f"{info}/entry_points.txt"] = _entry_points(own).encode()
     files[f"{info}/WHEEL"] = wheel_text.encode()
     record = "".join(
         f"{name},sha256={_record_hash(data)},{len(data)}\n" for name, data in sorted(files.items())
@@ -120,6 +123,15 @@ def write_own_wheel(recipe: Path, to: Path) -> Path:
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
     return wheel
+
+
+def _entry_points(own: metadata.Distribution) -> str:
+    lines = []
+    for group in sorted({point.group for point in own.entry_points}):
+        lines.append(f"[{group}]")
+        points = sorted(own.entry_points.select(group=group), key=lambda point: point.name)
+        lines += [f"{point.name} = {point.value}" for point in points]
+    return "\n".join(lines) + "\n"
 
 
 def _record_hash(data: bytes) -> str:

@@ -15,9 +15,9 @@ from tempfile import mkdtemp
 
 from dpam_hpc.command import TimedOut, capture
 from dpam_hpc.errors import ImageError, StorageError
+from dpam_hpc.image.inspecting import CONTENTS_LABEL
 
 BUILD_SECONDS = 2 * 3600
-SQUASH_SECONDS = 3600
 REMOVE_SECONDS = 600
 TOLD_LINES = 15
 WORK_BYTES = {True: 8_000_000_000, False: 3_000_000_000}
@@ -122,7 +122,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
+def make_uniform(root: Path, recipe: str, contents: str, epoch: int) -> dict[str, object]:
     """Take out of a root what tells of its making; what `apptainer inspect` shall say of it.
 
     Out go the labels with the date and the sources' paths, and the recipe with them.
@@ -132,6 +132,7 @@ def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
     labels = {k: v for k, v in sorted(labels.items()) if not k.startswith(ABOUT_THE_BUILD)}
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
     labels["org.opencontainers.image.created"] = created
+    labels[CONTENTS_LABEL] = contents
     labels["org.label-schema.build-date"] = created
     (own / "labels.json").write_text(json.dumps(labels, indent=1) + "\n")
     (own / "Singularity").write_text(recipe)
@@ -139,6 +140,7 @@ def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
     for name in ("etc/hosts", "etc/resolv.conf"):
         (root / name).unlink(missing_ok=True)
         (root / name).touch()
+        (root / name).chmod(0o644)  # whatever the user's umask is
 
     def text(name: str) -> str:
         path = own / name
@@ -158,17 +160,6 @@ def make_uniform(root: Path, recipe: str, epoch: int) -> dict[str, object]:
         "test": text("test"),
     }
     return {"data": {"attributes": attributes}, "type": "container"}
-
-
-def squash(root: Path, to: Path, epoch: int, log: Path) -> None:
-    """Pack a root: the same bytes for the same files, whoever owns them here and when."""
-    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
-    environment["PATH"] = _path()
-    command = ["mksquashfs", str(root), str(to), "-noappend", "-no-progress", "-all-root",
-               "-all-time", str(epoch), "-mkfs-time", str(epoch), "-no-xattrs", "-no-exports",
-               "-comp", "gzip", "-b", "131072"]  # fmt: skip
-    if _logged(command, log, environment, SQUASH_SECONDS):
-        raise ImageError(f"mksquashfs failed:\n{_tail(log)}")
 
 
 def _path() -> str:
