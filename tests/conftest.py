@@ -1,4 +1,7 @@
-"""What several rings need: the sample, the stand-in for DALI, the command."""
+"""What several rings need: the sample, the stand-in for DALI, the command, images.
+
+Images are begun when the tests are, and needed last: they are built meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests import replay
+from tests.apptainer import images
+from tests.apptainer.images import Builds, Images
 
+BUILDS = pytest.StashKey[Builds]()
 COMMAND = [sys.executable, "-m", "dpam_hpc"]
 HITS = "_iterativdDali_hits"
 
@@ -107,3 +113,27 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
         return run("run", work.root, "--data-dir", replay.DATA, *arguments, *more)
 
     return launch
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that need an image come last."""
+    needy = [item for item in items if "built" in getattr(item, "fixturenames", ())]
+    rest = [item for item in items if item not in set(needy)]
+    items[:] = rest + needy
+    if needy and not config.option.collectonly and not images.why_none():
+        config.stash[BUILDS] = Builds()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End builds that nobody waited for."""
+    if BUILDS in config.stash:
+        config.stash[BUILDS].stop()
+
+
+@pytest.fixture(scope="session")
+def built(pytestconfig: pytest.Config) -> Images:
+    """Two images of this commit with a stand-in for DALI; skipped where there can be none."""
+    if why := images.why_none():
+        pytest.skip(why)
+    return pytestconfig.stash[BUILDS].result()

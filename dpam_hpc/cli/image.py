@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,23 +58,18 @@ def image_build(
 ) -> None:
     """Build the image: the same to the byte every time, and not at all if DALI is not right.
 
-    Exit codes: 9 if it cannot be built, 6 if a disk is full.
+    Exit codes: 9 if it cannot be built, 6 if a disk is full, 75 if it is interrupted.
     """
     from dpam_hpc import __version__
     from dpam_hpc.image import building
 
     choice = _choice(arch, without_dali, without_dpam, source)
     target = output or Path(f"dpam-hpc-{__version__}-{choice.architecture}.sif")
-    built = building.build(
-        choice,
-        target,
-        _sources_dir(sources_dir),
-        epoch=epoch,
-        offline=offline,
-        sandbox_parent=sandbox_dir,
-        keep_log=keep_log,
-        say=_say,
-    )
+    with _interruptible():
+        built = building.build(
+            choice, target, _sources_dir(sources_dir), epoch=epoch, offline=offline,
+            sandbox_parent=sandbox_dir, keep_log=keep_log, say=_say,
+        )  # fmt: skip
     print(f"{built.sha256}  {target}")
     print(f"{built.bytes / 1e6:.0f} MB, with {', '.join(['dpam-hpc', *sorted(built.parts)])}")
     for name in sorted({"dali", "dpam"} & set(built.parts)):
@@ -106,7 +103,8 @@ def image_verify(
         if not json:
             print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}", flush=True)
     if rebuild and all(check.good for check in checks):
-        check = _rebuilt(file, source, offline, sources_dir, sandbox_dir)
+        with _interruptible():
+            check = _rebuilt(file, source, offline, sources_dir, sandbox_dir)
         checks.append(check)
         if not json:
             print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}")
@@ -268,6 +266,28 @@ def _choice(
     return Choice(
         sources, recipe.folder(), arch or recipe.this_architecture(), frozenset(parts), given
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End as at Ctrl-C when asked by a signal too: what was begun is removed on the way out."""
+    import signal
+
+    from dpam_hpc.errors import InterruptedRun
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            "the build was interrupted", "nothing of it is left but the sources; start it again"
+        ) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sources_dir(given: Path | None) -> Path:

@@ -39,7 +39,7 @@ def work_folder(parent: Path | None, with_dpam: bool) -> Iterator[Path]:
         parent = Path(named or "/var/tmp")  # noqa: S108 # the folder made in it is private
     try:
         room = os.statvfs(parent)
-        folder = Path(mkdtemp(prefix="dpam-hpc-image-", dir=parent))
+        folder = Path(mkdtemp(prefix="dpam-hpc-image-", dir=parent.absolute()))
     except OSError as error:
         raise StorageError(
             f"{parent} cannot be built in: {error.strerror}", "--sandbox-dir DIR names another"

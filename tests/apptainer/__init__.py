@@ -1,0 +1,1 @@
+"""Images built and run by a real Apptainer, as an ordinary user."""
