@@ -89,7 +89,7 @@ def fetch(files: Iterable[MirrorFile], mirrors: list[str], to: Path) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             list(pool.map(bring, missing))
-        except ImageError:
+        except BaseException:  # Ctrl-C as well: the hundreds that wait are not begun
             pool.shutdown(cancel_futures=True)
             raise
 

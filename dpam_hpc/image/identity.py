@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from dpam_hpc.errors import ImageError
+from dpam_hpc.image import sif
 
-SIF_MAGIC = b"SIF_MAGIC"
-MAGIC_AT = 32
-ARCHITECTURE_AT = 45
-HEADER = 48
-ARCHITECTURES = {b"02": "x86_64", b"04": "aarch64"}
-OTHER = "another architecture"
 READ_AT_ONCE = 8 << 20
 SHOWN = 12
 """Digits of a checksum that people are shown."""
@@ -48,18 +43,18 @@ def identify(path: Path) -> ImageIdentity:
 
 
 def architecture(path: Path) -> str:
-    """x86_64, aarch64 or ``OTHER``; ImageError if ``path`` is no image, or cannot be read."""
+    """x86_64, aarch64 or ``sif.OTHER``; ImageError if ``path`` is no image, or cannot be read."""
     try:
         with path.open("rb") as file:
-            header = file.read(HEADER)
+            found = sif.made_for(file.read(sif.START.size))
     except OSError as error:
         raise _unreadable(path, error) from None
-    if header[MAGIC_AT : MAGIC_AT + len(SIF_MAGIC)] != SIF_MAGIC:
+    if found is None:
         raise ImageError(f"{path} is no Apptainer image (SIF)")
-    return ARCHITECTURES.get(header[ARCHITECTURE_AT : ARCHITECTURE_AT + 2], OTHER)
+    return found
 
 
-def sha256(file: BinaryIO) -> str:
+def sha256(file: IO[bytes]) -> str:
     """Checksum of what is left to read of an open file."""
     digest = hashlib.sha256()
     while part := file.read(READ_AT_ONCE):

@@ -14,6 +14,7 @@ from packaging.markers import Marker
 
 from dpam_hpc.command import TimedOut, capture
 from dpam_hpc.errors import ImageError
+from dpam_hpc.image.download import sha256
 
 DOWNLOAD_SECONDS = 1800
 OLDEST_GLIBC, GLIBC = 5, 36
@@ -76,17 +77,13 @@ def download(requirements_file: Path, architecture: str, python: str, to: Path) 
 
 def missing(requirements_text: str, folder: Path) -> list[str]:
     """Packages of which ``folder`` has no wheel with one of the checksums."""
-    have = {_sha256(path) for path in folder.glob("*.whl")} if folder.is_dir() else set()
+    have = {sha256(path) for path in folder.glob("*.whl")} if folder.is_dir() else set()
     lacking = []
     for head, *hashes in _entries(requirements_text):
         wanted = {line.strip().removesuffix("\\").strip().partition(":")[2] for line in hashes}
         if not wanted & have:
             lacking.append(head.removesuffix("\\").strip())
     return lacking
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_own_wheel(recipe: Path, to: Path) -> Path:

@@ -18,12 +18,16 @@ from typing import BinaryIO
 from dpam_hpc.errors import ImageError
 
 LAUNCH = b"#!/usr/bin/env run-singularity\n"
-MAGIC = b"SIF_MAGIC"
+MAGIC = b"SIF_MAGIC\0"
 VERSION = b"01"
 ARCHITECTURES = {"x86_64": b"02", "aarch64": b"04"}
+OTHER = "another architecture"
+START = struct.Struct("<32s10s3s3s")
+"""Of the header: launch line, magic, version, architecture."""
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 DESCRIPTOR = struct.Struct("<i?IIIqqqqqqq128s384s")
 DESCRIPTORS_AT, DESCRIPTORS = 4096, 48
+MOST_OBJECTS = 10_000
 DATA_AT = DESCRIPTORS_AT + DESCRIPTORS * DESCRIPTOR.size
 DEFFILE, PARTITION, JSON, SBOM = 0x4001, 0x4004, 0x4006, 0x4009
 SQUASHFS, PRIMARY_SYSTEM = 1, 2
@@ -85,7 +89,7 @@ def write(parts: Parts, architecture: str, epoch: int, to: BinaryIO) -> None:
     to.seek(0)
     to.write(
         HEADER.pack(
-            LAUNCH, MAGIC + b"\0", VERSION + b"\0", code, identity, epoch, epoch,
+            LAUNCH, MAGIC, VERSION + b"\0", code, identity, epoch, epoch,
             DESCRIPTORS - len(descriptors), DESCRIPTORS, DESCRIPTORS_AT, DATA_AT - DESCRIPTORS_AT,
             DATA_AT, start + size - DATA_AT,
         )
@@ -100,28 +104,39 @@ def write(parts: Parts, architecture: str, epoch: int, to: BinaryIO) -> None:
         )  # fmt: skip
 
 
+def made_for(head: bytes) -> str | None:
+    """x86_64, aarch64 or ``OTHER``, by the first bytes of a file; None if it is no SIF."""
+    if len(head) < START.size:
+        return None
+    _, magic, _, code = START.unpack_from(head)
+    names = {code: name for name, code in ARCHITECTURES.items()}
+    return names.get(code[:2], OTHER) if magic == MAGIC else None
+
+
 def objects(image: Path) -> list[Object]:
     """The objects of a SIF; ImageError if the file is none."""
     try:
         with image.open("rb") as file:
             head = file.read(HEADER.size)
-            if len(head) < HEADER.size:
+            if len(head) < HEADER.size or made_for(head) is None:
                 raise ImageError(f"{image} is no Apptainer image (SIF)")
-            _, magic, _, _, _, _, _, free, total, at, _, _, _ = HEADER.unpack(head)
-            if not magic.startswith(MAGIC) or not 0 <= free <= total <= 10_000:
+            free, total, at = HEADER.unpack(head)[7:10]
+            if not 0 <= free <= total <= MOST_OBJECTS or at < HEADER.size:
                 raise ImageError(f"{image} is no Apptainer image (SIF)")
             file.seek(at)
             table = file.read(total * DESCRIPTOR.size)
+            end = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise ImageError(f"the image {image} cannot be read: {error.strerror}") from None
     if len(table) < total * DESCRIPTOR.size:
         raise ImageError(f"{image} is cut off in its table of contents")
-    end = os.path.getsize(image)
     found = []
     for entry in DESCRIPTOR.iter_unpack(table):
         kind, used, _, _, _, offset, size, *_, name, _ = entry
         if not used:
             continue
+        if offset < 0 or size < 0:
+            raise ImageError(f"{image} is damaged in its table of contents")
         if offset + size > end:
             raise ImageError(f"{image} is cut off: {offset + size} bytes are needed, it has {end}")
         found.append(Object(kind, name.rstrip(b"\0").decode(errors="replace"), offset, size))
@@ -140,15 +155,19 @@ def read_text(image: Path, kind: int) -> str:
 
 def root_offset(image: Path) -> int:
     """Where the squashfs of the image's root begins; ImageError if there is none."""
+    return _root(image).offset
+
+
+def _root(image: Path) -> Object:
     for found in objects(image):
         if found.type == PARTITION:
-            return found.offset
+            return found
     raise ImageError(f"{image} has no root file system")
 
 
 def copy_root(image: Path, to: Path) -> None:
-    """Write the squashfs of the image's root."""
-    (root,) = [found for found in objects(image) if found.type == PARTITION]
+    """Write the squashfs of the image's root; ImageError if there is none."""
+    root = _root(image)
     with image.open("rb") as source, to.open("wb") as target:
         source.seek(root.offset)
         shutil.copyfileobj(source, target, BLOCK)

@@ -8,12 +8,18 @@ its target's name), - for any other file.
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import tarfile
+import zlib
 from collections.abc import Iterator
+from lzma import LZMAError
 from pathlib import Path
+from typing import IO
 
 from dpam_hpc.command import TimedOut, capture
 from dpam_hpc.errors import ImageError
+from dpam_hpc.image import identity
 
 GIT_SECONDS = 600
 LEFT_OUT = frozenset({".git", "__pycache__", ".pytest_cache", ".venv"})
@@ -27,16 +33,18 @@ def sha256(archive: Path) -> str:
             for member in tar:
                 path = member.name.removeprefix("./")
                 if member.issym():
-                    lines.append((path, "l", member.linkname.encode()))
-                elif member.isfile():
+                    content: IO[bytes] | None = io.BytesIO(os.fsencode(member.linkname))
+                    mode = "l"
+                else:  # a second name of a file has its contents as well
                     content = tar.extractfile(member)
                     mode = "x" if member.mode & 0o100 else "-"
-                    lines.append((path, mode, content.read() if content else b""))
-    except (tarfile.TarError, OSError, EOFError) as error:
+                if content is not None:
+                    lines.append((path, mode, identity.sha256(content)))
+    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error, LZMAError) as error:
         raise ImageError(f"{archive} is no archive: {error}") from None
     digest = hashlib.sha256()
-    for path, mode, content_bytes in sorted(lines):
-        digest.update(f"{hashlib.sha256(content_bytes).hexdigest()} {mode} {path}\n".encode())
+    for path, mode, checksum in sorted(lines):
+        digest.update(os.fsencode(f"{checksum} {mode} {path}\n"))
     return digest.hexdigest()
 
 
@@ -46,6 +54,8 @@ def pack(source: Path, commit: str, to: Path) -> None:
     Of a repository without the commit, what is checked out there; ImageError.
     """
     if source.is_file():
+        if not tarfile.is_tarfile(source):
+            raise ImageError(f"{source} is no archive")
         to.write_bytes(source.read_bytes())
         return
     if not source.is_dir():

@@ -10,6 +10,7 @@ import pytest
 from dpam_hpc.errors import ExitCode, ImageError
 from dpam_hpc.image import identity
 from dpam_hpc.image.identity import ImageIdentity, architecture, identify
+from dpam_hpc.image.sif import OTHER
 from tests.images import AARCH64, X86_64, sif
 
 
@@ -33,7 +34,7 @@ def test_its_path_is_one_that_nodes_can_use(
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(X86_64, "x86_64"), (AARCH64, "aarch64"), (b"03", identity.OTHER)]
+    ("code", "expected"), [(X86_64, "x86_64"), (AARCH64, "aarch64"), (b"03", OTHER)]
 )
 def test_the_header_tells_the_processors(code: bytes, expected: str, tmp_path: Path) -> None:
     assert architecture(sif(tmp_path / "a.sif", code)) == expected
