@@ -184,7 +184,7 @@ def _why(log: str) -> str:
         return "its own test found it wrong, and hits from it would be lost: docs/image.md"
     if "No space left on device" in log:
         return "a disk is full: --sandbox-dir DIR names another place to build in"
-    if re.search("CAP_SYS_RESOURCE|user namespace|mappings in /etc/sub[ug]id", log):
+    if re.search("CAP_SYS_RESOURCE|user namespace|in /etc/sub[ug]id(?!-)", log):
         return WAYS_OUT
     return "the lines above tell why; --keep-log FILE keeps all of it"
 

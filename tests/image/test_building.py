@@ -138,7 +138,7 @@ FAILURES = [
     ("tar: No space left on device", "--sandbox-dir"),
     ("ERROR: could not use fakeroot: no mapping entry found in /etc/subuid", "three ways out"),
     ("FATAL: failed to create user namespace", "three ways out"),
-    ("dpam-hpc: DALI does not give the known pair", "hits from it would be lost"),
+    ("dpam-hpc: this image must not be used:", "hits from it would be lost"),
     ("make: *** [Makefile:7: dsspcmbi] Error 1", "--keep-log"),
 ]
 
