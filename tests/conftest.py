@@ -20,6 +20,7 @@ from tests.apptainer import images
 from tests.apptainer.images import Builds, Images
 
 BUILDS = pytest.StashKey[Builds]()
+NEED_IMAGES = {"built", "built_if_possible"}
 COMMAND = [sys.executable, "-m", "dpam_hpc"]
 HITS = "_iterativdDali_hits"
 
@@ -118,7 +119,7 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that need an image come last."""
-    needy = [item for item in items if "built" in getattr(item, "fixturenames", ())]
+    needy = [item for item in items if NEED_IMAGES & set(getattr(item, "fixturenames", ()))]
     rest = [item for item in items if item not in set(needy)]
     items[:] = rest + needy
     if needy and not config.option.collectonly and not images.why_none():
@@ -137,3 +138,9 @@ def built(pytestconfig: pytest.Config) -> Images:
     if why := images.why_none():
         pytest.skip(why)
     return pytestconfig.stash[BUILDS].result()
+
+
+@pytest.fixture(scope="session")
+def built_if_possible(pytestconfig: pytest.Config) -> Images | None:
+    """The same, for tests that have another way."""
+    return None if images.why_none() else pytestconfig.stash[BUILDS].result()

@@ -15,7 +15,9 @@ import pytest
 from packaging.requirements import Requirement
 from pytest_docker.plugin import Services
 
+from dpam_hpc.image import debian, docker_archive
 from tests import replay
+from tests.apptainer.images import Images
 from tests.conftest import Work, lay_out
 from tests.docker.cluster import NODES, SHARED, Cluster, wait_for, why_no_base, why_no_engine
 
@@ -27,6 +29,7 @@ DATA = f"{SHARED}/sample"
 HOME = f"{SHARED}/dali"
 # TM-align is not run here, and has no wheel for the Python of every Debian.
 LEFT_OUT = ("numpy", "tmtools")
+OWN_BASE = "dpam-hpc:tests"
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +38,24 @@ def docker_compose_file() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_setup() -> list[str]:
-    """How the cluster is started; the ring is skipped where that cannot be."""
+def docker_setup(
+    built_if_possible: Images | None, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """How the cluster is started; the ring is skipped where that cannot be.
+
+    Its nodes have the root of dpam-hpc's image, where one can be built.
+    """
+    if why := why_no_engine():
+        pytest.skip(why)
+    if built_if_possible is not None:
+        archive = tmp_path_factory.mktemp("docker") / "image.tar"
+        docker_archive.write(built_if_possible.one, OWN_BASE, archive)
+        subprocess.run(["docker", "load", "-qi", archive], check=True, timeout=300)
+        archive.unlink()
+        os.environ["DPAM_HPC_BASE_IMAGE"] = OWN_BASE
+        os.environ["DPAM_HPC_MIRROR"] = next(iter(debian.mirrors(None)), "")
     base = os.environ.get("DPAM_HPC_BASE_IMAGE") or "debian:bookworm-slim"
-    if why := why_no_engine() or why_no_base(base):
+    if why := why_no_base(base):
         pytest.skip(why)
     return ["up --build --wait"]
 
@@ -53,7 +70,9 @@ def cluster(
     """Two idle nodes; code under test, requirements, sample and stand-in on the shared folder."""
     command = ("docker", "compose", "-f", str(COMPOSE_FILE), "-p", docker_compose_project_name)
     cluster = Cluster(command)
-    version = cluster.run("n1", "python3", "-c", "import sys; print(*sys.version_info[:3])")
+    version = cluster.run(
+        "n1", "/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3])"
+    )
     python = ".".join(version.split())
     assert pytestconfig.cache
     packages = requirements_for(python, pytestconfig.cache.mkdir("slurm-nodes"))
@@ -65,7 +84,7 @@ def cluster(
     cluster.run("ctl", "cp", "-r", f"{SHARED}/code/.", SITE)
     cluster.put(replay.DATA, DATA)
     make_home = "from pathlib import Path; from tests import replay; replay.make_home(Path({!r}))"
-    cluster.run("ctl", "python3", "-c", make_home.format(HOME))
+    cluster.run("ctl", "/usr/bin/python3", "-c", make_home.format(HOME))
     return cluster
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import replay
+from tests.apptainer import images
+from tests.apptainer.images import Images
 from tests.docker.cluster import NODES, SHARED, Cluster, wait_for
 from tests.docker.conftest import HOME, Submission, submit_sample
 
@@ -27,6 +29,18 @@ def test_each_node_has_a_tmp_of_its_own_and_one_shared_folder(cluster: Cluster) 
     cluster.run("n1", "touch", "/tmp/of-n1", f"{SHARED}/of-n1")
     cluster.run("n2", "test", "!", "-e", "/tmp/of-n1")
     cluster.run("n2", "test", "-e", f"{SHARED}/of-n1")
+
+
+def test_a_node_has_the_root_of_the_apptainer_image(
+    cluster: Cluster, built_if_possible: Images | None
+) -> None:
+    if built_if_possible is None:
+        pytest.skip(f"no image of dpam-hpc: {images.why_none()}")
+    for path in ("/opt/dpam-hpc/contents.json", "/opt/venv/bin/dpam-hpc", "/usr/bin/perl"):
+        in_docker = cluster.run("n1", "sha256sum", path)
+        assert in_docker == built_if_possible.inside("sha256sum", path).stdout
+    assert cluster.run("n1", "sh", "-c", "command -v dpam-hpc").strip() == "/opt/venv/bin/dpam-hpc"
+    assert "known answer" in cluster.run("n2", "dpam-hpc", "image", "self-test", timeout=120)
 
 
 def test_an_array_ends_with_upstreams_bytes_and_leaves_no_scratch(
