@@ -65,58 +65,65 @@ def why_none() -> str:
 
 
 class Builds:
-    """The two builds, one after the other in a process that yields to everything else."""
+    """The two builds, one after the other in processes that yield to everything else."""
 
     def __init__(self) -> None:
         # Nothing in it is secret; a path that the user's own folders would hide is none.
         self.folder = Path(tempfile.mkdtemp(prefix="dpam-hpc-test-images-", dir="/var/tmp"))
         self.folder.chmod(0o755)
-        home = self.folder / "home"
-        home.mkdir()
-        name = os.environ.get("DPAM_HPC_IMAGE_USER", "")
-        self.user = User.named(name, home) if os.geteuid() == 0 else User(None, environment(home))
-        for made in ("one", "other", "other/home"):
-            (self.folder / made).mkdir()
-        dali = stand_in.make_tarball(self.folder / stand_in.HOME.rpartition("/")[2])
-        self.user.own(self.folder)
-        self.command = make_command(self.user, self.folder / "venv")
         self.log = self.folder / "log"
         self.log.touch()
-        self._process: subprocess.Popen[bytes] | None = None
+        name = os.environ.get("DPAM_HPC_IMAGE_USER", "")
+        self.user = self._user(name, "one")
+        other = self._user(os.environ.get("DPAM_HPC_OTHER_IMAGE_USER") or name, "other")
+        dali = stand_in.make_tarball(self.folder / "DaliLite.v5.tar.gz")
+        self.user.own(self.folder / "one")
+        self.command = make_command(self.user, self.folder / "one" / "venv")
+        self._processes: list[subprocess.Popen[bytes]] = []
         if self.command is None:
             return
-        digest = download.sha256(dali)
         build = (
-            f"nice -n 19 {self.command} image build --without-dpam"
-            f" --sources-dir {self.folder}/sources --source dali={dali}#sha256={digest}"
+            f"nice -n 19 {self.command} image build --without-dpam --sandbox-dir . -o image.sif"
+            f" --sources-dir sources --source dali={dali}#sha256={download.sha256(dali)}"
         )
         different = " ".join(f"{name}={value}" for name, value in ELSEWHERE.items())
-        script = f"""
-            set -e
-            cd {self.folder}
-            {build} --sandbox-dir {self.folder}/one -o one/image.sif
-            umask 077
-            cd other
-            export HOME=$PWD/home
-            env {different} {build} --offline --sandbox-dir . -o image.sif
+        # Not at the same time as the first, and from a copy of its sources.
+        first = self._start(self.user, f"cd {self.folder}/one && {build} && touch built").pid
+        after = f"""
+            cd {self.folder}/other
+            until [ -e ../one/built ]; do [ -e /proc/{first} ] && sleep 1 || exit 1; done
+            cp -r ../one/sources . && umask 077 && exec env {different} {build} --offline
         """
-        self._process = self.user.popen(["bash", "-c", script], self.log)
+        self._start(other, after)
+
+    def _user(self, name: str, place: str) -> User:
+        home = self.folder / place / "home"
+        home.mkdir(parents=True)
+        user = User.named(name, home) if os.geteuid() == 0 else User(None, environment(home))
+        user.own(self.folder / place)
+        return user
+
+    def _start(self, user: User, script: str) -> subprocess.Popen[bytes]:
+        process = user.popen(["bash", "-c", script], self.log)
+        self._processes.append(process)
+        return process
 
     def result(self) -> Images:
         """Both images, as soon as they are there; AssertionError with the log if they fail."""
         assert self.command is not None, NO_PYTHON
-        assert self._process is not None
         until = time.monotonic() + ANSWER_SECONDS
-        while self._process.poll() is None:
-            assert time.monotonic() < until, self.log.read_text()[-3000:]
-            time.sleep(0.2)
-        assert self._process.returncode == 0, self.log.read_text()[-6000:]
+        for process in self._processes:
+            while process.poll() is None:
+                assert time.monotonic() < until, self.log.read_text()[-3000:]
+                time.sleep(0.2)
+            assert process.returncode == 0, self.log.read_text()[-6000:]
         one, other = (self.folder / name / "image.sif" for name in ("one", "other"))
-        return Images(self.user, self.command, self.folder, one, other)
+        return Images(self.user, self.command, self.folder / "one", one, other)
 
     def stop(self) -> None:
         """End what still runs, and remove everything."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(60)
+        for process in self._processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
