@@ -51,6 +51,7 @@ class Holder:
     token: str
     pid_namespace: int = 0
     rank: int = 0
+    net_namespace: int = 0
 
 
 class RunLock:
@@ -64,6 +65,8 @@ class RunLock:
         self._path = folder / FILE_NAME
         self._lease = lease
         self._me = _this_process(rank)
+        # Ends with this process, however it ends, and is seen from other containers of the machine.
+        self._sign_of_life = _show_life(self._me.token)
         self.took_over: Holder | None = None
         self._last_beat = time.monotonic()
         self._released = threading.Event()
@@ -72,8 +75,9 @@ class RunLock:
             try:
                 self._acquire()
                 return
-            except LockedError:
-                if time.monotonic() >= until:
+            except BaseException as error:
+                if not isinstance(error, LockedError) or time.monotonic() >= until:
+                    os.close(self._sign_of_life)
                     raise
                 time.sleep(PATIENT_WAIT)
 
@@ -201,6 +205,9 @@ class RunLock:
         with suppress(OSError, ValueError, TypeError):
             if self._read(self._path).token == self._me.token:
                 self._path.unlink()
+        if self._sign_of_life >= 0:
+            os.close(self._sign_of_life)
+            self._sign_of_life = -1
 
 
 def holder_at_work(folder: Path, lease: Lease = RUN_LEASE) -> Holder | None:
@@ -220,8 +227,9 @@ def _this_process(rank: int) -> Holder:
         started_at(os.getpid()),
         _boot_id(),
         secrets.token_hex(8),
-        _pid_namespace(),
+        _namespace("pid"),
         rank,
+        _namespace("net"),
     )
 
 
@@ -233,7 +241,9 @@ def _is_alive(holder: Holder, me: Holder, path: Path, lease: Lease) -> bool:
             return False
         if holder.pid_namespace == me.pid_namespace:
             return started_at(holder.pid) == holder.started
-    # Another machine, or a container whose process numbers mean nothing here.
+        if me.net_namespace and holder.net_namespace == me.net_namespace:
+            return _shows_life(holder.token)  # a container, whose process numbers mean nothing here
+    # Another machine, or a container with a network of its own.
     return _seconds_without_heartbeat(path, me.token, lease.stale_after) < lease.stale_after
 
 
@@ -258,9 +268,24 @@ def started_at(pid: int) -> int:
     return 0 if fields[0] == "Z" else int(fields[19])
 
 
-def _pid_namespace() -> int:
+def _show_life(token: str) -> int:
+    """Take a name that is in no file system and known all over this network namespace; OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as named:
+        named.bind(f"\0dpam-hpc-{token}")
+        return named.detach()
+
+
+def _shows_life(token: str) -> bool:
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
+        os.close(_show_life(token))
+    except OSError:
+        return True
+    return False
+
+
+def _namespace(kind: str) -> int:
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
     except OSError:
         return 0
 

@@ -106,7 +106,6 @@ def test_a_run_inside_gives_the_reference_bytes(built: Images) -> None:
 def test_its_programs_answer(built: Images) -> None:
     assert "stand-in" in built.inside("perl", "/opt/DaliLite.v5/bin/dali.pl").stdout
     assert "Usage" in built.user.run(["apptainer", "run", "--containall", built.one]).stdout
-    assert built.user.run([built.one, "--version"]).stdout.startswith("dpam-hpc ")
     assert "apptainer run" in built.user.run(["apptainer", "run-help", built.one]).stdout
     tested = built.user.run(["apptainer", "test", "--containall", built.one])
     assert tested.returncode == 0 and "DALI: gives the known answer" in tested.stdout

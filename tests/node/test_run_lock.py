@@ -127,6 +127,26 @@ def test_a_holder_elsewhere_without_a_heartbeat_is_taken_over_from(tmp_path: Pat
     assert os.listdir(tmp_path) == [FILE_NAME]
 
 
+def test_in_another_container_of_this_machine_life_is_seen_at_once(tmp_path: Path) -> None:
+    held = RunLock(tmp_path)
+    path = change_lock(tmp_path, pid_namespace=1)
+    age(path, 10 * RUN_LEASE.stale_after)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+    left = path.read_text()
+    held.release()
+    path.write_text(left)  # as one that was killed just now leaves it
+    taken = RunLock(tmp_path)
+    assert taken.took_over
+    taken.release()
+
+
+def test_a_container_with_a_network_of_its_own_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
+    leave_lock(tmp_path, pid_namespace=1, net_namespace=1)
+    with pytest.raises(LockedError):
+        RunLock(tmp_path)
+
+
 def test_the_heartbeat_is_shown_now_and_then(tmp_path: Path) -> None:
     lock = RunLock(tmp_path, lease=Lease(heartbeat=0.2))
     path = tmp_path / FILE_NAME
