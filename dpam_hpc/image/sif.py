@@ -121,7 +121,7 @@ def objects(image: Path) -> list[Object]:
             if len(head) < HEADER.size or made_for(head) is None:
                 raise ImageError(f"{image} is no Apptainer image (SIF)")
             free, total, at = HEADER.unpack(head)[7:10]
-            if not 0 <= free <= total <= MOST_OBJECTS or at < HEADER.size:
+            if not 0 <= free <= total <= MOST_OBJECTS:
                 raise ImageError(f"{image} is no Apptainer image (SIF)")
             file.seek(at)
             table = file.read(total * DESCRIPTOR.size)
