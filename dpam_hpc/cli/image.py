@@ -49,7 +49,8 @@ def image_build(
     without_dpam: WithoutDpam = False,
     source: Sources = None,
     epoch: Annotated[
-        int | None, typer.Option(help="The time of everything in it, seconds since 1970.")
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="The time of everything in it, since 1970."),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
     sources_dir: SourcesDir = None,

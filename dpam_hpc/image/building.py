@@ -52,8 +52,8 @@ def build(
     when = choice.sources.epoch if epoch is None else epoch
     output = output.absolute()
     _check_output(output)
-    parts = fetching.fetch(choice, sources, offline=offline, say=say)
     with sandbox.work_folder(sandbox_parent, "dpam" in choice.parts) as work:
+        parts = fetching.fetch(choice, sources, offline=offline, say=say)
         log = work / "log"
         log.touch()
         try:
@@ -118,17 +118,25 @@ def _write(
         bill.encode(),
         packed,
     )
+    try:
+        return _finish(contents, choice.architecture, epoch, output, parts)
+    except OSError as error:
+        raise StorageError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _finish(
+    contents: sif.Parts, architecture: str, epoch: int, output: Path, parts: dict[str, str]
+) -> Built:
+    """Write the file under another name first: under its own it is whole."""
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=".dpam-hpc-image-")
     try:
         with os.fdopen(handle, "wb") as file:
-            sif.write(contents, choice.architecture, epoch, file)
+            sif.write(contents, architecture, epoch, file)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o755)  # noqa: S103 # it starts by itself, as Apptainer's do
         digest = download.sha256(Path(temporary))
         os.rename(temporary, output)
-    except OSError as error:
-        raise StorageError(f"{output} cannot be written: {error.strerror}") from None
     finally:
         with suppress(OSError):
             os.unlink(temporary)

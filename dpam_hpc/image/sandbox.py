@@ -119,14 +119,14 @@ def _logged(command: list[str], log: Path, environment: Mapping[str, str], limit
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """End what is left of a process group: asked first, so that Apptainer clears up its mounts."""
-    for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        until = time.monotonic() + patience
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.1)
-        if process.returncode is not None:
-            return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    # Its leader may have ended, and a child of it not have listened.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def make_uniform(root: Path, recipe: str, contents: str, epoch: int) -> dict[str, object]:
