@@ -31,7 +31,10 @@ BUILDS = re.compile(
 GIVES = re.compile(
     r"\bpush\b|\bgh\b|\boras\s|\bskopeo\b|\bcurl\b|\bwget\b|\brsync\b|\bscp\b|\bsftp\b|\btwine\b"
 )
-ONLY_WHEN_ASKED = "startsWith(github.ref, 'refs/tags/v') || github.event_name == 'workflow_dispatch' && inputs.whole"
+ONLY_WHEN_ASKED = (
+    "startsWith(github.ref, 'refs/tags/v') ||"
+    " github.event_name == 'workflow_dispatch' && inputs.whole"
+)
 
 Step = Mapping[str, Any]
 
