@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from pytest_docker.plugin import Services
 
-from dpam_hpc.image import debian, docker_archive
+from dpam_hpc.image import debian
 from tests import replay
 from tests.apptainer.images import Images
 from tests.conftest import Work, lay_out
@@ -38,9 +38,7 @@ def docker_compose_file() -> str:
 
 
 @pytest.fixture(scope="session")
-def docker_setup(
-    built_if_possible: Images | None, tmp_path_factory: pytest.TempPathFactory
-) -> list[str]:
+def docker_setup(built_if_possible: Images | None) -> list[str]:
     """How the cluster is started; the ring is skipped where that cannot be.
 
     Its nodes have the root of dpam-hpc's image, where one can be built.
@@ -48,8 +46,10 @@ def docker_setup(
     if why := why_no_engine():
         pytest.skip(why)
     if built_if_possible is not None:
-        archive = tmp_path_factory.mktemp("docker") / "image.tar"
-        docker_archive.write(built_if_possible.one, OWN_BASE, archive)
+        archive = built_if_possible.scratch() / "image.tar"
+        image = ["image", "docker", built_if_possible.one, "--tag", OWN_BASE, "-o", archive]
+        done = built_if_possible.dpam_hpc(*image)
+        assert done.returncode == 0, done.stderr
         subprocess.run(["docker", "load", "-qi", archive], check=True, timeout=300)
         archive.unlink()
         os.environ["DPAM_HPC_BASE_IMAGE"] = OWN_BASE
