@@ -47,7 +47,15 @@ def docker_setup(built_if_possible: Images | None) -> list[str]:
         pytest.skip(why)
     if built_if_possible is not None:
         archive = built_if_possible.scratch() / "image.tar"
-        image = ["image", "docker", built_if_possible.one, "--tag", OWN_BASE, "-o", archive]
+        image: list[str | Path] = [
+            "image",
+            "docker",
+            built_if_possible.one,
+            "--tag",
+            OWN_BASE,
+            "-o",
+            archive,
+        ]
         done = built_if_possible.dpam_hpc(*image)
         assert done.returncode == 0, done.stderr
         subprocess.run(["docker", "load", "-qi", archive], check=True, timeout=300)
