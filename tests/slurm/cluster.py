@@ -25,6 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from tests.ordinary_user import SBIN, User
+
 USER = "dpamhpc"
 NODES = 4
 CPUS = 2
@@ -34,7 +36,6 @@ SILENT_NODE = 10
 """Seconds without an answer; the controller notices, and takes a node for down, after some 30."""
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv", "useradd")
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "srun")
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 FREEZER = Path("/sys/fs/cgroup/freezer")
 T = TypeVar("T")
 
@@ -53,8 +54,8 @@ def missing() -> str:
 class Cluster:
     """A running cluster.
 
-    ``env`` is the environment of a user on its login node. ``env_of_root`` is for code of this
-    process, which is root's: SLURM's commands on its PATH run as the user.
+    ``env`` is the environment of its ``user`` on the login node. ``env_of_root`` is for code of
+    this process, which is root's: SLURM's commands on its PATH run as the user.
     """
 
     def __init__(self, folder: Path, *, max_array_size: int | None = None) -> None:
@@ -77,6 +78,7 @@ class Cluster:
             "LANG": "C.UTF-8",
             "SLURM_CONF": str(self.conf),
         }
+        self.user = User(self._user, self.env)
         self.env_of_root = {**self.env, "PATH": f"{folder / 'as-user'}:{self.env['PATH']}"}
 
     # Its life

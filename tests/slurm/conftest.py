@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ordinary_user import NO_PYTHON, make_command
 from tests.slurm import cluster as slurm
-from tests.slurm import user_python as own_python
 from tests.slurm.cluster import Cluster
 
 
@@ -28,14 +27,10 @@ def cluster_without_arrays() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def user_python(cluster: Cluster) -> Path:
     """A Python with dpam-hpc that the cluster's user can run; the command lies beside it."""
-    python = own_python.make(cluster)
-    if python is None:
-        pytest.skip(
-            f"an ordinary user can run neither {sys.executable} nor /usr/bin/python"
-            f"{own_python.VERSION} with its packages: work in a folder that all can read, "
-            "or apt install python3"
-        )
-    return python
+    command = make_command(cluster.user, cluster.folder / "venv")
+    if command is None:
+        pytest.skip(NO_PYTHON)
+    return command.with_name("python")
 
 
 def _running(max_array_size: int | None) -> Iterator[Cluster]:

@@ -46,34 +46,47 @@ grace_time = 10
 [scratch]
 candidates = ["{scratch}"]
 min_free_gb = 0.01
+[container]
+bind_paths = {bind_paths}
 """
 HITS = "_iterativdDali_hits"
 
 
 class Site:
-    """A cluster as its user has it: dpam-hpc, a stand-in for DALI, working folders."""
+    """A cluster as its user has it: dpam-hpc, a stand-in for DALI, working folders.
 
-    def __init__(self, cluster: Cluster, python: Path, mode: str) -> None:
+    With an ``image`` jobs run from it, with the DALI in it; ``bind_paths`` are the platform's.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        python: Path,
+        mode: str,
+        image: Path | None = None,
+        bind_paths: tuple[str, ...] = (),
+    ) -> None:
         self.cluster = cluster
         self.folder = cluster.script("", "mark").parent
         self.command = python.parent / "dpam-hpc"
-        self.dali = replay.make_home(self.folder / "dali", python=str(python))
+        self.image = image
+        if image is None:
+            home = replay.make_home(self.folder / "dali", python=str(python))
+            self.runs_with: tuple[str | Path, ...] = ("--dali-home", home)
+        else:
+            self.runs_with = ("--image", image)
         self.scratch = self.folder / "scratch"
         self.scratch.mkdir()
         platforms = self.folder / "platforms"
         platforms.mkdir()
-        text = PLATFORM.format(mode=mode, scratch=self.scratch)
+        text = PLATFORM.format(
+            mode=mode, scratch=self.scratch, bind_paths=json.dumps(list(bind_paths))
+        )
         (platforms / "tests.toml").write_text(text)
         self.environment: dict[str, Any] = {"DPAM_HPC_PLATFORM_PATH": str(platforms)}
         self.works = 0
         self.lost = ""
-        self._give_to_user()
-
-    def _give_to_user(self) -> None:
-        owner = self.folder.stat()
-        for place, _, files in os.walk(self.folder):
-            for name in (place, *(os.path.join(place, file) for file in files)):
-                os.chown(name, owner.st_uid, owner.st_gid)
+        cluster.user.own(self.folder)
 
     def work(self, copies: int) -> Path:
         """A working folder with each target of the sample ``copies`` times."""
@@ -85,7 +98,7 @@ class Site:
                 shutil.copy(replay.DATA / f"{protein}.pdb", work / f"{protein}-{n}.pdb")
                 candidates = replay.DATA / f"{protein}_hits4Dali"
                 shutil.copy(candidates, work / f"{protein}-{n}_hits4Dali")
-        self._give_to_user()
+        self.cluster.user.own(self.folder)
         return work
 
     def call(self, *arguments: str | Path, expect: int = 0, timeout: float = 120) -> str:
@@ -99,8 +112,8 @@ class Site:
     def submit(self, work: Path, *more: str) -> str:
         """Submit a folder; the job's id."""
         printed = self.call(
-            "submit", work, "--platform", "tests", "--data-dir", replay.DATA, "--dali-home",
-            self.dali, "--nodes", "2", "--dali-workers", "2", "--time", "10", "--json", *more,
+            "submit", work, "--platform", "tests", "--data-dir", replay.DATA,
+            "--nodes", "2", "--dali-workers", "2", "--time", "10", "--json", *self.runs_with, *more,
         )  # fmt: skip
         return str(json.loads(printed)["jobs"][0])
 

@@ -1,0 +1,156 @@
+"""Jobs that run from an image: interrupted as without one, and stopped if it is not the right one.
+
+The image has a stand-in for DALI in it, and its user is the cluster's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import replay
+from tests.apptainer.images import Images
+from tests.apptainer.stand_in import HOME, READS_NOTHING
+from tests.slurm.cluster import Cluster
+from tests.slurm.test_survive import HITS, Site, expect_no_scratch, launchers, preempt
+
+pytestmark = [pytest.mark.slurm, pytest.mark.apptainer, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, user_python: Path, built: Images) -> Site:
+    return Site(cluster, user_python, "array", built.one)
+
+
+@pytest.fixture
+def idle(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with nothing to do, now and afterwards."""
+    cluster.wait_until_idle()
+    yield cluster
+    cluster.run(["scancel", "-Q", f"--user={cluster.user.environment['USER']}"])
+    cluster.wait_for(lambda: not cluster.run(["squeue", "-h"]).stdout, "jobs to end")
+
+
+def with_copy(cluster: Cluster, user_python: Path, built: Images) -> tuple[Site, Path]:
+    """A site whose image may be changed."""
+    folder = cluster.script("", "mark").parent
+    image = folder / "image.sif"
+    shutil.copyfile(built.one, image)
+    cluster.user.own(folder)
+    return Site(cluster, user_python, "array", image), image
+
+
+def submit_and_then(site: Site, work: Path, change: Callable[[], object]) -> str:
+    """Submit a folder, and change something before its jobs start."""
+    job = site.submit(work, "--sbatch-arg=--hold")
+    change()
+    assert site.cluster.run(["scontrol", "release", job]).returncode == 0
+    return job
+
+
+def elements(cluster: Cluster, job: str) -> list[dict[str, str]]:
+    """What SLURM says of each element of an array."""
+    text = cluster.run(["scontrol", "--oneliner", "show", "job", job]).stdout
+    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
+    assert len(found) == 2, text
+    return found
+
+
+def expect_refused(site: Site, work: Path, job: str, code: int) -> dict[str, Any]:
+    """Its tasks have ended with an exit code, once each, and no protein was begun."""
+    found = site.wait_until_over(work)
+    for element in elements(site.cluster, job):
+        assert element["JobState"] == "FAILED", element
+        assert (element["ExitCode"], element["Restarts"]) == (f"{code}:0", "0"), element
+    assert (found["done"], found["failed"], found["left"]) == (0, 0, len(replay.PROTEINS))
+    assert not list(work.glob("*iterativ*"))
+    assert not [path for path in work.rglob("journal-*.jsonl") if path.read_text()]
+    expect_no_scratch(site)
+    expect_no_process(site, work)
+    return found
+
+
+def holders(image: Path) -> list[str]:
+    """Processes that have an image open: those that mount it, and the launcher that reads it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it may end meanwhile
+            if any(os.readlink(file) == str(image) for file in (process / "fd").iterdir()):
+                found.append((process / "comm").read_text().strip())
+    return found
+
+
+def expect_no_process(site: Site, work: Path) -> None:
+    """Neither a launcher nor what mounts its image is left on any node."""
+    site.cluster.wait_for(lambda: not launchers(work), "the launchers to end")
+    site.cluster.wait_for(lambda: not holders(site.image), "the mounts of the image to end")
+    for node in site.cluster.nodes:
+        site.cluster.wait_for(
+            lambda n=node: not site.cluster.processes_of(n), "all of a job to end"
+        )
+
+
+def test_a_preempted_run_in_an_image_ends_with_the_reference_bytes(
+    site: Site, idle: Cluster
+) -> None:
+    work = site.work(3)
+    job = site.submit(work, "--partition", "flex")
+    site.wait_for_work(work)
+    assert any("squashfuse" in name for name in holders(site.image)), "nothing is shown below"
+    preempt(site, work, job)
+    site.finish(work)
+    expect_no_process(site, work)
+    expect_no_scratch(site)
+    assert any(element["Restarts"] != "0" for element in elements(idle, job))
+
+
+def test_a_changed_image_stops_every_task(idle: Cluster, user_python: Path, built: Images) -> None:
+    site, image = with_copy(idle, user_python, built)
+    work = site.work(1)
+
+    def change() -> None:
+        with image.open("ab") as file:
+            file.write(b"changed")
+
+    job = submit_and_then(site, work, change)
+    found = expect_refused(site, work, job, 9)
+    for task in found["tasks"]:
+        assert "is not the one that run" in task["said"]["reason"], task
+    assert f"the image {image} is not the one" in site.call("status", work)
+    # Told so, it takes the new one.
+    again = json.loads(site.call("resume", work, "--json"))
+    assert any("is not that of run" in remark for remark in again["remarks"])
+    site.finish(work)
+
+
+def test_a_wrong_dali_in_an_image_stops_before_the_first_protein(
+    idle: Cluster, user_python: Path, built: Images
+) -> None:
+    wrong = idle.script(READS_NOTHING, "dsspcmbi")
+    binds = (f"{wrong}:{HOME}/bin/dsspcmbi",)
+    site = Site(idle, user_python, "array", built.one, binds)
+    work = site.work(1)
+    job = site.submit(work)
+    expect_refused(site, work, job, 4)
+    assert "known pair" in site.call("status", work)
+
+
+def test_an_image_that_is_gone_stops_every_task(
+    idle: Cluster, user_python: Path, built: Images
+) -> None:
+    site, image = with_copy(idle, user_python, built)
+    work = site.work(1)
+    job = submit_and_then(site, work, image.unlink)
+    expect_refused(site, work, job, 9)
+    told = site.call("logs", "-C", work)
+    assert f"the image {image} cannot be read on n" in told
+    assert "dpam-hpc logs" in site.call("status", work)
+    assert not list(work.glob(f"*{HITS}"))
