@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FRESH = 120.0
 """Seconds after which a task that says nothing of itself is no longer called running."""
 TASKS_SHOWN = 40
+NAMED = 5
+"""Tasks that are named for a reason; of others how many there are."""
+SAID_NOTHING = "its launcher could not say why; dpam-hpc logs has what the job printed"
 
 
 @dataclass
@@ -214,11 +217,27 @@ def table(status: RunStatus) -> RenderableType:
         lines.append(Text(f"{status.wasted:.0f} CPU seconds lost by interruptions"))
     if status.with_failures:
         lines.append(Text(f"{status.with_failures} targets have failures: *.failures.tsv"))
+    lines += [Text(line) for line in _reasons(status.tasks)]
     if status.left and not status.queued:
         lines.append(Text("no job of it is known to be queued: dpam-hpc resume goes on"))
     if status.problem:
         lines.append(Text(status.problem))
     return Group(*lines)
+
+
+def _reasons(tasks: list[TaskStatus]) -> list[str]:
+    """Why tasks ended with targets left, a line for each reason."""
+    told: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.left and task.said.get("state") == "failed":
+            told.setdefault(str(task.said.get("reason", "")), []).append(str(task.number))
+        elif task.left and task.state == JobState.FAILED.value:
+            told.setdefault(SAID_NOTHING, []).append(str(task.number))
+    lines = []
+    for reason, numbers in told.items():
+        more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+        lines.append(f"task {', '.join(numbers[:NAMED])}{more} failed: {reason}")
+    return lines
 
 
 def as_json(status: RunStatus) -> str:

@@ -18,7 +18,7 @@ all:
 """
 READS_NOTHING = """#!/bin/sh
 # What gcc 12 makes of DALI's own Makefile: no residue of any file, and exit status 0.
-echo ' 0  0  0  0  0 TOTAL NUMBER OF RESIDUES' > "$2"
+echo '    0  0  0  0  0 TOTAL NUMBER OF RESIDUES' > "$2"
 """
 
 

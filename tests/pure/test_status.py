@@ -184,6 +184,19 @@ def test_a_prediction_is_made_of_what_runs_now(run: RunDir) -> None:
     assert report.look(run, None).seconds_left is None
 
 
+def test_why_tasks_failed_is_told_once_for_each_reason(run: RunDir) -> None:
+    for task in (0, 1):
+        (run.task_folder(task)).mkdir(parents=True, exist_ok=True)
+        run.write_progress(task, {"state": "failed", "reason": "the image is another"})
+    told = " ".join(printed(report.look(run, None)).split())
+    assert "task 0, 1 failed: the image is another" in told
+    run.write_progress(1, {"state": "starting"})
+    failed = [JobStatus("17", n, JobState.FAILED) for n in (0, 1)]
+    told = " ".join(printed(report.look(run, Says(*failed))).split())
+    assert "task 0 failed: the image is another" in told
+    assert "task 1 failed: its launcher could not say why; dpam-hpc logs" in told
+
+
 def test_json_has_what_the_table_has(run: RunDir) -> None:
     note(run, 0, ("A", "done"))
     content = json.loads(report.as_json(report.look(run, None)))

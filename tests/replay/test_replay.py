@@ -14,6 +14,7 @@ from dpam_hpc.align.aligner import ProgramFailed
 from dpam_hpc.align.dali.aligner import DaliAligner
 from dpam_hpc.align.dali.compare import Comparison
 from dpam_hpc.align.iterate import align_templates
+from dpam_hpc.errors import AlignerError
 
 from . import DATA, LONGEST_SHEBANG, PROTEINS, align, make_home, prepare_templates, standin
 
@@ -49,6 +50,20 @@ def test_hits_are_upstreams_to_the_byte(
 def test_known_answer_from_copied_programs(home: Path, tmp_path: Path) -> None:
     options = DaliAligner.stage_in({"dali_home": str(home)}, tmp_path)
     DaliAligner.prove(options, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    "dssp", ["", "    0  0 TOTAL NUMBER OF RESIDUES", " 0  0 TOTAL NUMBER OF RESIDUES", "\0\xff"]
+)
+def test_a_dsspcmbi_that_reads_nothing_is_an_error(dssp: str, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    program = home / "bin" / "dsspcmbi"
+    program.unlink()
+    (tmp_path / "dssp").write_text(dssp)
+    program.write_text(f'#!/bin/sh\ncat {tmp_path}/dssp > "$2"\n')
+    program.chmod(0o755)
+    with pytest.raises(AlignerError, match="known pair"):
+        DaliAligner.prove({"dali_home": str(home)}, tmp_path / "work")
 
 
 def test_unknown_structure_fails(aligner: DaliAligner) -> None:

@@ -78,7 +78,7 @@ def expect_refused(site: Site, work: Path, job: str, code: int) -> dict[str, Any
     return found
 
 
-def holders(image: Path) -> list[str]:
+def holders(image: Path | None) -> list[str]:
     """Processes that have an image open: those that mount it, and the launcher that reads it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -92,10 +92,9 @@ def expect_no_process(site: Site, work: Path) -> None:
     """Neither a launcher nor what mounts its image is left on any node."""
     site.cluster.wait_for(lambda: not launchers(work), "the launchers to end")
     site.cluster.wait_for(lambda: not holders(site.image), "the mounts of the image to end")
-    for node in site.cluster.nodes:
-        site.cluster.wait_for(
-            lambda n=node: not site.cluster.processes_of(n), "all of a job to end"
-        )
+    site.cluster.wait_for(
+        lambda: not any(map(site.cluster.processes_of, site.cluster.nodes)), "all of a job to end"
+    )
 
 
 def test_a_preempted_run_in_an_image_ends_with_the_reference_bytes(
@@ -124,7 +123,7 @@ def test_a_changed_image_stops_every_task(idle: Cluster, user_python: Path, buil
     found = expect_refused(site, work, job, 9)
     for task in found["tasks"]:
         assert "is not the one that run" in task["said"]["reason"], task
-    assert f"the image {image} is not the one" in site.call("status", work)
+    assert "is not the one that run" in site.call("status", work)
     # Told so, it takes the new one.
     again = json.loads(site.call("resume", work, "--json"))
     assert any("is not that of run" in remark for remark in again["remarks"])

@@ -117,6 +117,8 @@ def _residues_read(dssp: bytes) -> int:
     head, _, table = dssp.partition(b"  #  RESIDUE")
     for line in head.splitlines():
         if b"TOTAL NUMBER OF RESIDUES" in line:
+            if not line[:5].strip().isdigit():
+                raise ProgramFailed(f"dsspcmbi wrote a number of residues that is none: {line!r}")
             stated = int(line[:5])
             rows = [row for row in table.splitlines()[1:] if row[13:14] != b"!"]
             if stated != len(rows):
