@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from pytest_docker.plugin import Services
 
-from dpam_hpc.image import debian
+from dpam_hpc.image import debian, python_packages
 from tests import replay
 from tests.apptainer.images import Images
 from tests.conftest import Work, lay_out
@@ -105,25 +105,14 @@ def quiet_cluster(cluster: Cluster) -> Iterator[None]:
 
 def requirements_for(python: str, cache: Path) -> Path:
     """A folder with the locked requirements for the nodes' Python, which need not be this one."""
-    wanted = []
-    for entry in LOCK.read_text().replace("\\\n", " ").splitlines():
-        named, *hashes = entry.split(" --hash=")
-        requirement = Requirement(named)
-        if requirement.name in LEFT_OUT:
-            continue
-        # pip asks its own Python about markers, whatever --python-version says.
-        versions = {"python_version": python.rpartition(".")[0], "python_full_version": python}
-        if not requirement.marker or requirement.marker.evaluate(versions):
-            requirement.marker = None
-            wanted.append(" --hash=".join([str(requirement), *(text.strip() for text in hashes)]))
-    text = "\n".join(wanted)
+    version = python.rpartition(".")[0]
+    text = python_packages.requirements(LOCK.read_text(), platform.machine(), version, LEFT_OUT)
     name = f"{python}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     folder = cache / name
     if not folder.exists():
         half, file = cache / f"{name}.half", cache / f"{name}.txt"
         shutil.rmtree(half, ignore_errors=True)
         file.write_text(text)
-        version = python.rpartition(".")[0]
         _pip_install(
             half, "--python-version", version, "--only-binary=:all:", "--require-hashes", "-r",
             str(file),
