@@ -12,7 +12,7 @@ import typer
 from dpam_hpc.cli.options import path_argument, path_option
 
 if TYPE_CHECKING:
-    from dpam_hpc.image.fetching import Choice
+    from dpam_hpc.image.choice import Choice
     from dpam_hpc.image.verifying import Check
 
 app = typer.Typer(
@@ -187,12 +187,13 @@ def image_sources(
     """What a build fetches, from where, with which checksums."""
     import json as json_module
 
-    from dpam_hpc.image import debian, fetching
+    from dpam_hpc.image import choice as choices
+    from dpam_hpc.image import debian_lock, fetching
 
     choice = _choice(arch, without_dali, without_dpam, source)
     if lock:
         given = choice.given.get("debian")
-        for path in debian.write_locks(
+        for path in debian_lock.write_locks(
             choice.recipe, choice.sources.debian, given.path if given else None
         ):
             print(f"written: {path}")
@@ -205,7 +206,7 @@ def image_sources(
         for name, digest in parts.items():
             print(f"  {name:10} {digest}")
         return
-    listed = fetching.listed(choice)
+    listed = choices.listed(choice)
     if json:
         print(json_module.dumps(listed, indent=1))
         return
@@ -257,7 +258,7 @@ def _choice(
     arch: str | None, without_dali: bool, without_dpam: bool, source: list[str] | None
 ) -> Choice:
     from dpam_hpc.image import recipe
-    from dpam_hpc.image.fetching import Choice, Given
+    from dpam_hpc.image.choice import Choice, Given
 
     sources = recipe.read_sources()
     given = Given.parse_all(tuple(source or ()), sources)

@@ -14,7 +14,8 @@ from pathlib import Path
 from dpam_hpc import __version__
 from dpam_hpc.errors import ConfigError, StorageError
 from dpam_hpc.image import download, fetching, sandbox, sbom, sif, squashfs
-from dpam_hpc.image.fetching import Choice
+from dpam_hpc.image.choice import Choice
+from dpam_hpc.image.choice import contents as contents_of
 from dpam_hpc.image.recipe import this_architecture
 
 
@@ -107,7 +108,7 @@ def _write(
     output: Path,
 ) -> Built:
     recipe = (choice.recipe / "Apptainer.def").read_text()
-    own = json.dumps(fetching.contents(choice, parts, epoch), separators=(",", ":"))
+    own = json.dumps(contents_of(choice, parts, epoch), separators=(",", ":"))
     metadata = sandbox.make_uniform(root, recipe, own, epoch)
     bill = json.dumps(sbom.describe(root), indent=1, sort_keys=True) + "\n"
     packed = work / "root.squashfs"

@@ -17,7 +17,7 @@ KINDS = {"Part": "parts", "Debian": "Debian packages", "Python": "Python package
 
 @dataclass(frozen=True)
 class Inspection:
-    """Contents (see ``fetching.contents``), labels, and the SPDX document of an image."""
+    """Contents (see ``choice.contents``), labels, and the SPDX document of an image."""
 
     contents: dict[str, Any]
     labels: dict[str, str]

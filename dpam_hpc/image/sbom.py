@@ -21,7 +21,7 @@ SPDX_IDS = frozenset(
 
 
 def contents(root: Path) -> dict[str, Any]:
-    """What the image says of itself; see ``fetching.contents``."""
+    """What the image says of itself; see ``choice.contents``."""
     found: dict[str, Any] = json.loads((root / CONTENTS).read_text())
     return found
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpam_hpc.image import recipe
+from dpam_hpc.image.choice import Choice, Given
 from dpam_hpc.image.debian import MirrorFile
-from dpam_hpc.image.fetching import Choice, Given
 from dpam_hpc.image.recipe import DEBIAN_NAMES, Source, this_architecture
 
 ROOT = Path(__file__).parents[2]

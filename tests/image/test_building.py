@@ -20,7 +20,7 @@ import pytest
 from dpam_hpc.errors import ConfigError, ImageError, StorageError
 from dpam_hpc.image import building, sandbox, sif
 from dpam_hpc.image.building import Built
-from dpam_hpc.image.fetching import Choice
+from dpam_hpc.image.choice import Choice
 from tests.image.conftest import Program
 from tests.image.made_up import Kitchen, mirror_file, sha256
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc.errors import ImageError
-from dpam_hpc.image import debian, recipe
+from dpam_hpc.image import debian, debian_lock, recipe
 from dpam_hpc.image.debian import INDEX, MirrorFile
 from dpam_hpc.image.recipe import DEBIAN_NAMES, Debian
 from tests.image.conftest import Program
@@ -81,7 +81,7 @@ def test_the_shipped_lock(architecture: str) -> None:
     for use, names in asked.items():
         for name in ("apt", *names):
             assert use in uses[name], (name, use)
-    for name in debian.LEFT_OUT.split(","):
+    for name in debian_lock.LEFT_OUT.split(","):
         assert not uses.get(name, set()) & {"base", "dpam"}, name
 
 
@@ -175,16 +175,16 @@ def index(*names: str) -> str:
 
 
 def test_a_list_of_packages() -> None:
-    found = debian._packages(index("g++", "libc6") + "\n\n")
+    found = debian_lock._packages(index("g++", "libc6") + "\n\n")
     assert found["g++"] == (sha256(b"g++"), "3", "pool/g++.deb")
     assert set(found) == {"g++", "libc6"}
 
 
 def test_a_file_of_a_release() -> None:
     release = "Suite: x\nMD5Sum:\n aa 1 main/P.xz\nSHA256:\n bb 1 main/P.gz\n cc 1 main/P.xz\n"
-    assert debian._listed(release, "main/P.xz") == "cc"
+    assert debian_lock._listed(release, "main/P.xz") == "cc"
     with pytest.raises(ImageError, match=r"does not name main/Q\.xz"):
-        debian._listed(release, "main/Q.xz")
+        debian_lock._listed(release, "main/Q.xz")
 
 
 ASKED = Debian(suite="x", version="1", build=("gcc",), base=("perl",), dpam=("hhsuite",))
@@ -210,7 +210,7 @@ def lay_out_mirror(mirror: Path) -> str:
 def test_a_lock_is_made_from_a_mirror(tmp_path: Path, program: Program) -> None:
     digest = lay_out_mirror(tmp_path / "mirror")
     program("debootstrap", DEBOOTSTRAP)
-    made = debian.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
+    made = debian_lock.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
     lock = tmp_path / "debian-arm64.lock"
     lock.write_text("".join(f"{file}\n" for file in made))
     assert debian.read_lock(lock) == made
@@ -235,14 +235,14 @@ def test_a_mirror_in_the_middle_of_a_change_is_not_locked(tmp_path: Path, progra
     path = tmp_path / "mirror/dists/x/main/binary-arm64/by-hash/SHA256" / digest
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ImageError, match="has SHA-256"):
-        debian.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
+        debian_lock.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
     path.unlink()
     with pytest.raises(ImageError, match="No such file"):
-        debian.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
+        debian_lock.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
 
 
 def test_debootstrap_that_fails_is_told(tmp_path: Path, program: Program) -> None:
     lay_out_mirror(tmp_path / "mirror")
     program("debootstrap", "echo 'E: no such script' >&2; exit 1")
     with pytest.raises(ImageError, match="debootstrap: E: no such script"):
-        debian.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())
+        debian_lock.make_lock(ASKED, "aarch64", (tmp_path / "mirror").as_uri())

@@ -13,7 +13,7 @@ import pytest
 
 from dpam_hpc.errors import ConfigError, ImageError, StorageError
 from dpam_hpc.image import download, fetching, python_packages, recipe, tree
-from dpam_hpc.image.fetching import Given
+from dpam_hpc.image.choice import Choice, Given, contents
 from tests.image.made_up import (
     Kitchen,
     file_source,
@@ -169,8 +169,8 @@ def test_a_copy_of_what_is_listed(tmp_path: Path, kitchen: Kitchen) -> None:
     assert left(tmp_path / "to") == ["dali.tar.gz"]
 
 
-def as_listed(choice: fetching.Choice, parts: dict[str, str]) -> bool:
-    told = json.loads(json.dumps(fetching.contents(choice, parts, 7)))
+def as_listed(choice: Choice, parts: dict[str, str]) -> bool:
+    told = json.loads(json.dumps(contents(choice, parts, 7)))
     (part,) = told["parts"].values()
     assert part["sha256"] == next(iter(parts.values()))
     assert told["epoch"] == 7
@@ -289,7 +289,7 @@ def test_offline_what_is_missing_is_told(tmp_path: Path, kitchen: Kitchen) -> No
     given = {"debian": Given(str(tmp_path / "mirror"))}
     to = tmp_path / "to"
 
-    def refused(choice: fetching.Choice, told: str) -> None:
+    def refused(choice: Choice, told: str) -> None:
         with pytest.raises(ImageError, match=told) as caught:
             fetching.fetch(choice, to, offline=True)
         assert caught.value.hint == fetching.OFFLINE_HINT
@@ -353,7 +353,7 @@ def test_what_is_laid_out_for_a_build(tmp_path: Path, kitchen: Kitchen) -> None:
     assert (laid_out / "dali.tar.gz").read_bytes() == OTHER
     assert (laid_out / "requirements.txt").read_text() == wheel
     told = json.loads((laid_out / "contents.json").read_text())
-    assert told == fetching.contents(choice, parts, 7)
+    assert told == contents(choice, parts, 7)
     lock = next((kitchen.folder / "containers").glob("*amd64.lock")).read_bytes()
     assert told["debian"]["lock"] == hashlib.sha256(lock).hexdigest()
     names = {path.name for path in laid_out.iterdir()}

@@ -11,7 +11,8 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from dpam_hpc import __version__
-from dpam_hpc.image import fetching, recipe, sbom
+from dpam_hpc.image import recipe, sbom
+from dpam_hpc.image.choice import contents as choice_contents
 from tests.image.made_up import Kitchen
 
 STATUS = [
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
     contents = root / sbom.CONTENTS
     contents.parent.mkdir(parents=True)
-    contents.write_text(json.dumps(fetching.contents(choice, digests, 1783728000)))
+    contents.write_text(json.dumps(choice_contents(choice, digests, 1783728000)))
     write_status(root, STATUS)
     for name, text in PYTHON.items():
         folder = root / f"opt/venv/lib/python3.11/site-packages/{name}-1.dist-info"
