@@ -130,6 +130,7 @@ def work_off(
     session = IterativeDali(
         settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick, station=station
     )
+    mark: Mark | None = None
     try:
         mark = _verify_image(plan.image, run.id, start, settings.scratch_dir, folder)
         with session:
@@ -137,6 +138,9 @@ def work_off(
     except DpamHpcError as error:
         reporter.say("failed", reason=error.what)
         raise
+    finally:
+        if mark and not shutdown.reason and all_started():
+            mark.remove()
     if shutdown.reason == LOST:
         raise LockedError(f"task {number} of {run.id}: {LOST}", "that one goes on with it")
     had_its_time = start.deadline and start.deadline - began > WHOLE_TIME * plan.time_limit
@@ -147,8 +151,6 @@ def work_off(
             f" job ({plan.time_limit} s), by the prediction",
             "dpam-hpc resume with a longer --time, or another --partition",
         )
-    if mark and not shutdown.reason and all_started():
-        mark.remove()
     reporter.say("interrupted" if shutdown.reason else "finished", progress, reason=shutdown.reason)
     return progress
 

@@ -126,6 +126,7 @@ def test_a_changed_image_stops_every_task(idle: Cluster, user_python: Path, buil
     assert "is not the one that run" in site.call("status", work)
     # Told so, it takes the new one.
     again = json.loads(site.call("resume", work, "--json"))
+    assert idle.run(["scontrol", "release", str(again["jobs"][0])]).returncode == 0  # held again
     assert any("is not that of run" in remark for remark in again["remarks"])
     site.finish(work)
 
