@@ -12,8 +12,8 @@ from tests.apptainer.images import Images
 from tests.docker.cluster import NODES, SHARED, Cluster, wait_for
 from tests.docker.conftest import HOME, Submission, submit_sample
 
-# The first test also builds the image.
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+# The first test also waits for the image that the nodes are made of.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 STALLED = """\
 #!/bin/sh
