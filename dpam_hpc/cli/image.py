@@ -186,6 +186,7 @@ def image_sources(
 ) -> None:
     """What a build fetches, from where, with which checksums."""
     import json as json_module
+    import shutil
 
     from dpam_hpc.image import choice as choices
     from dpam_hpc.image import debian_lock, fetching
@@ -200,6 +201,9 @@ def image_sources(
         return
     if fetch is not None:
         parts = fetching.fetch(choice, fetch, say=_say)
+        # For those who call Apptainer themselves.
+        shutil.rmtree(fetch / "build", ignore_errors=True)
+        fetching.lay_out(choice, fetch, parts, choice.sources.epoch, fetch / "build")
         print(
             f"{fetch}: all that a build takes; there: image build --offline --sources-dir {fetch}"
         )

@@ -81,7 +81,6 @@ def _build_root(
     choice: Choice, sources: Path, parts: dict[str, str], epoch: int, work: Path, log: Path
 ) -> Path:
     laid_out = work / "sources"
-    laid_out.mkdir()
     fetching.lay_out(choice, sources, parts, epoch, laid_out)
     packages = choice.sources.debian
     # Under one name in every build: debootstrap notes where its packages came from.

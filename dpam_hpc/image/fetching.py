@@ -51,14 +51,22 @@ def fetch(
 
 def lay_out(choice: Choice, folder: Path, parts: Mapping[str, str], epoch: int, to: Path) -> None:
     """Lay out in ``to`` what the recipe copies into the build: the image's share of ``folder``."""
+    to.mkdir(exist_ok=True)
     text = choice.requirements()
     (to / "requirements.txt").write_text(text)
-    shutil.copytree(folder / "wheels", to / "wheels")
+    shutil.copytree(folder / "wheels", to / "wheels", copy_function=_link_or_copy)
     python_packages.write_own_wheel(choice.recipe, to)
     for name, digest in parts.items():
         source = choice.sources.parts()[name]
         shutil.copyfile(_place(source, folder, digest), to / _file_name(source))
     (to / "contents.json").write_text(json.dumps(contents(choice, parts, epoch), indent=1) + "\n")
+
+
+def _link_or_copy(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, to)
 
 
 def _fetch_part(
