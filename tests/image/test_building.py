@@ -203,6 +203,7 @@ def test_an_interrupted_build_leaves_nothing(machine: Machine) -> None:
     def interrupt() -> None:
         while not (machine.folder / "programs/apptainer.started").exists():
             time.sleep(0.05)
+        time.sleep(0.5)  # it has started, and on a busy machine Popen need not know yet
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, daemon=True)
