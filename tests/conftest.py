@@ -1,6 +1,6 @@
 """What several rings need: the sample, the stand-in for DALI, the command, images.
 
-Images are begun when the tests are, and needed last: they are built meanwhile.
+Tests that need an image come last: no other shares the machine with the builds.
 """
 
 from __future__ import annotations
@@ -122,12 +122,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needy = [item for item in items if NEED_IMAGES & set(getattr(item, "fixturenames", ()))]
     rest = [item for item in items if item not in set(needy)]
     items[:] = rest + needy
-    if needy and not config.option.collectonly and not images.why_none():
-        config.stash[BUILDS] = Builds()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End builds that nobody waited for."""
+    """Remove the images."""
     if BUILDS in config.stash:
         config.stash[BUILDS].stop()
 
@@ -137,10 +135,16 @@ def built(pytestconfig: pytest.Config) -> Images:
     """Two images of this commit with a stand-in for DALI; skipped where there can be none."""
     if why := images.why_none():
         pytest.skip(why)
-    return pytestconfig.stash[BUILDS].result()
+    return _built(pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def built_if_possible(pytestconfig: pytest.Config) -> Images | None:
     """The same, for tests that have another way."""
-    return None if images.why_none() else pytestconfig.stash[BUILDS].result()
+    return None if images.why_none() else _built(pytestconfig)
+
+
+def _built(config: pytest.Config) -> Images:
+    if BUILDS not in config.stash:
+        config.stash[BUILDS] = Builds()
+    return config.stash[BUILDS].result()
