@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ACTIONLINT = ROOT / "tests/workflows/actionlint"
 WORKFLOWS = ROOT / ".github/workflows"
 # Others' files; and job scripts, which have a test of their own (tests/submit).
-NOT_READ = {".git", ".venv", "node_modules", "demo", "build", "dist", "golden"}
+NOT_READ = {".git", ".pytest_cache", ".venv", "node_modules", "demo", "build", "dist", "golden"}
 
 
 def files() -> Iterator[Path]:
