@@ -17,6 +17,11 @@ LONGEST_POLL = 2**31 - 1
 """Milliseconds that the kernel's poll can wait: 24 days."""
 
 
+def path_of_administrators() -> str:
+    """PATH, and behind it where programs lie that an ordinary user's may not name."""
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
 @dataclass(frozen=True)
 class Completed:
     """How a program ended: exit status (negative: signal number), wall and CPU seconds."""

@@ -63,6 +63,7 @@ def image_build(
     """
     from dpam_hpc import __version__
     from dpam_hpc.image import building
+    from dpam_hpc.image.recipe import NOT_TO_GIVE
 
     choice = _choice(arch, without_dali, without_dpam, source)
     target = output or Path(f"dpam-hpc-{__version__}-{choice.architecture}.sif")
@@ -73,7 +74,7 @@ def image_build(
         )  # fmt: skip
     print(f"{built.sha256}  {target}")
     print(f"{built.bytes / 1e6:.0f} MB, with {', '.join(['dpam-hpc', *sorted(built.parts)])}")
-    for name in sorted({"dali", "dpam"} & set(built.parts)):
+    for name in sorted(NOT_TO_GIVE & set(built.parts)):
         print(f"not to be passed on: {name}: {choice.sources.parts()[name].redistribution}")
 
 
@@ -98,17 +99,18 @@ def image_verify(
     from dpam_hpc.errors import ExitCode
     from dpam_hpc.image import recipe, verifying
 
-    checks = []
-    for check in verifying.verify(file, recipe.read_sources()):
+    checks: list[Check] = []
+
+    def note(check: Check) -> None:
         checks.append(check)
         if not json:
             print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}", flush=True)
+
+    for check in verifying.verify(file, recipe.read_sources()):
+        note(check)
     if rebuild and all(check.good for check in checks):
         with _interruptible():
-            check = _rebuilt(file, source, offline, sources_dir, sandbox_dir)
-        checks.append(check)
-        if not json:
-            print(f"{'ok    ' if check.good else 'FAILED'} {check.name}: {check.text}")
+            note(_rebuilt(file, source, offline, sources_dir, sandbox_dir))
     if json:
         print(json_module.dumps([asdict(check) for check in checks], indent=1))
     if not all(check.good for check in checks):
@@ -128,6 +130,7 @@ def image_inspect(
 
     from dpam_hpc.image.identity import identify
     from dpam_hpc.image.inspecting import KINDS, inspect
+    from dpam_hpc.image.recipe import NOT_TO_GIVE
 
     found = inspect(file)
     if spdx:
@@ -147,7 +150,7 @@ def image_inspect(
         print(f"  {name:12} {part['title']}{'' if part['as_listed'] else ' (of the user)'}")
         for key in ("commit", "sha256", "licence", "redistribution"):
             print(f"    {key:14} {part[key]}" if part[key] else f"    {key:14} -")
-    if not {"dali", "dpam"} & set(own["parts"]):
+    if not NOT_TO_GIVE & set(own["parts"]):
         print("  It has neither DALI nor dpam in it, and may be passed on.")
     for kind, title in KINDS.items():
         packages = found.packages(kind)
@@ -268,7 +271,7 @@ def _choice(
     given = Given.parse_all(tuple(source or ()), sources)
     left_out = {"dali"} if without_dali else set()
     left_out |= {"dpam"} if without_dpam else set()
-    parts = ({"dali", "dpam"} | set(given) & {"foldseek"}) - left_out
+    parts = (recipe.NOT_TO_GIVE | set(given) & {"foldseek"}) - left_out
     return Choice(
         sources, recipe.folder(), arch or recipe.this_architecture(), frozenset(parts), given
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dpam_hpc.command import capture
+from dpam_hpc.command import capture, path_of_administrators
 from dpam_hpc.errors import ImageError
 from dpam_hpc.image import download
 from dpam_hpc.image.debian import INDEX, MIRROR_HINT, MirrorFile, mirrors
@@ -97,7 +97,7 @@ def _resolve(debian: Debian, arch: str, mirror: str, include: Iterable[str]) -> 
              f"--include={','.join(('apt', *include))}", f"--arch={arch}", debian.suite,
              f"{folder}/root", mirror],
             timeout=RESOLVING_SECONDS,
-            env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+            env={**os.environ, "PATH": path_of_administrators()},
         )  # fmt: skip
     if answer.returncode:
         raise ImageError(f"debootstrap: {answer.stderr[-500:]}", "install debootstrap")

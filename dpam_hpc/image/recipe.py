@@ -17,9 +17,8 @@ else:
     import tomli as tomllib
 
 DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
-SCHEMA = 1
-OPTIONAL_PARTS = ("dali", "dpam")
-"""Parts that an image may be built without: those that may not be given away."""
+NOT_TO_GIVE = frozenset({"dali", "dpam"})
+"""Parts whose licences forbid to pass them on; an image may be built without them."""
 
 
 class _Table(BaseModel):

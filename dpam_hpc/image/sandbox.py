@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from dpam_hpc.command import TimedOut, capture
+from dpam_hpc.command import TimedOut, capture, path_of_administrators
 from dpam_hpc.errors import ImageError, StorageError
 from dpam_hpc.image.inspecting import CONTENTS_LABEL
 
@@ -69,7 +69,7 @@ def check_machine() -> None:
     for program, package in (
         ("apptainer", "apptainer"), ("debootstrap", "debootstrap"), ("mksquashfs", "squashfs-tools")
     ):  # fmt: skip
-        if shutil.which(program, path=_path()) is None:
+        if shutil.which(program, path=path_of_administrators()) is None:
             raise ImageError(f"there is no {program} on this machine", f"install {package}")
     if os.geteuid() == 0:
         return
@@ -92,7 +92,8 @@ def build(recipe: Path, arguments: Mapping[str, str], work: Path, log: Path, epo
         command += ["--build-arg", f"{name}={value}"]
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("APPTAINER", "SINGULARITY"))},
-        "PATH": _path(), "LC_ALL": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch),
+        "PATH": path_of_administrators(), "LC_ALL": "C.UTF-8", "TZ": "UTC",
+        "SOURCE_DATE_EPOCH": str(epoch),
         "APPTAINER_TMPDIR": str(work / "tmp"), "APPTAINER_CACHEDIR": str(work / "tmp"),
         "TMPDIR": str(work / "tmp"),
     }  # fmt: skip
@@ -167,10 +168,6 @@ def make_uniform(root: Path, recipe: str, contents: str, epoch: int) -> dict[str
         "test": text("test"),
     }
     return {"data": {"attributes": attributes}, "type": "container"}
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 def _tail(log: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import struct
 import uuid
 from dataclasses import dataclass
@@ -155,19 +154,7 @@ def read_text(image: Path, kind: int) -> str:
 
 def root_offset(image: Path) -> int:
     """Where the squashfs of the image's root begins; ImageError if there is none."""
-    return _root(image).offset
-
-
-def _root(image: Path) -> Object:
     for found in objects(image):
         if found.type == PARTITION:
-            return found
+            return found.offset
     raise ImageError(f"{image} has no root file system")
-
-
-def copy_root(image: Path, to: Path) -> None:
-    """Write the squashfs of the image's root; ImageError if there is none."""
-    root = _root(image)
-    with image.open("rb") as source, to.open("wb") as target:
-        source.seek(root.offset)
-        shutil.copyfileobj(source, target, BLOCK)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from dpam_hpc.command import Captured, TimedOut, capture
+from dpam_hpc.command import Captured, TimedOut, capture, path_of_administrators
 from dpam_hpc.errors import ImageError
 from dpam_hpc.image import sif
 
@@ -33,7 +33,7 @@ def unpack(image: Path, to: Path) -> Path:
 
 
 def _run(*command: str) -> Captured:
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    path = path_of_administrators()
     if shutil.which(command[0], path=path) is None:
         raise ImageError(f"there is no {command[0]} on this machine", "install squashfs-tools")
     # Given an epoch both by option and by variable, mksquashfs refuses.

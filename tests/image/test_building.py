@@ -236,7 +236,7 @@ def test_a_program_that_is_missing(
 ) -> None:
     programs = machine.folder / "programs"
     (programs / name).unlink()
-    monkeypatch.setattr(sandbox, "_path", lambda: str(programs))
+    monkeypatch.setattr(sandbox, "path_of_administrators", lambda: str(programs))
     with pytest.raises(ImageError, match=f"there is no {name} on this machine") as caught:
         machine.build()
     assert caught.value.hint == f"install {package}"

@@ -44,7 +44,7 @@ def image(parts: sif.Parts, tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_read(parts: sif.Parts, image: Path, tmp_path: Path) -> None:
+def test_what_is_written_is_read(parts: sif.Parts, image: Path) -> None:
     assert [(o.type, o.name) for o in sif.objects(image)] == [
         (DEFFILE, ""), (JSON, "inspect-metadata.json"), (SBOM, "sbom.spdx.json"), (PARTITION, "")
     ]  # fmt: skip
@@ -55,8 +55,6 @@ def test_what_is_written_is_read(parts: sif.Parts, image: Path, tmp_path: Path) 
     start = sif.root_offset(image)
     assert start % 4096 == 0, "the kernel mounts it from there"
     assert image.read_bytes()[start:] == ROOT
-    sif.copy_root(image, tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == ROOT
 
 
 @pytest.mark.parametrize("architecture", sif.ARCHITECTURES)
@@ -124,8 +122,6 @@ def test_an_image_without_a_root(image: Path) -> None:
     image.write_bytes(data)
     with pytest.raises(ImageError, match="has no root file system"):
         sif.root_offset(image)
-    with pytest.raises(ImageError, match="has no root file system"):
-        sif.copy_root(image, image.parent / "copy")
 
 
 def test_a_text_that_is_none_is_replaced(image: Path, parts: sif.Parts) -> None:
@@ -168,7 +164,6 @@ def test_nonsense_is_no_traceback(
     survives(path, sif.root_offset)
     survives(path, identity.architecture)
     survives(path, lambda file: sif.read_text(file, JSON))
-    survives(path, lambda file: sif.copy_root(file, path.with_suffix(".root")))
 
 
 @settings(deadline=None)
