@@ -206,11 +206,16 @@ def test_an_interrupted_build_leaves_nothing(machine: Machine) -> None:
         time.sleep(0.5)  # it has started, and on a busy machine Popen need not know yet
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt, daemon=True)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        machine.build()
-    thread.join()
+    # Tests that a shell runs in the background have inherited that it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread = threading.Thread(target=interrupt, daemon=True)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            machine.build()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     expect_gone(machine)
 
 
