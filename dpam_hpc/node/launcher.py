@@ -36,8 +36,6 @@ LOST = "its task was given to another launcher"
 BYTES_A_WORKER = 20_000_000
 BYTES_A_TEMPLATE = 40_000
 ALL_TEMPLATES = 63_000
-LISTING_FROM = 20
-"""Targets from which on one listing of a folder is cheaper than a look for each file."""
 SAMPLED_TEMPLATES = 2
 """Templates whose PDB files are compared with the bundle at the start of a run."""
 
@@ -164,8 +162,6 @@ class IterativeDali:
             return Progress()
         target.chosen_targets(self.folder, named)  # for its errors
         chosen = list(dict.fromkeys(named))  # as given: a plan has the dearest first
-        if len(chosen) >= LISTING_FROM or not self._settings.target:
-            self._staging.list_outputs()
         dispatcher = Dispatcher(
             self._staging,
             self._pool,
@@ -178,6 +174,7 @@ class IterativeDali:
             deadline=self._station.deadline,
         )
         try:
+            self._staging.begin(chosen)
             if self._redo:
                 self._staging.begin_again(chosen)
             return dispatcher.run(chosen)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ TRANSIENT = frozenset(
     (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO)
 )
 READ_AT_ONCE = 1 << 20
+UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{6}\.part")
+"""Where ``replace`` writes until it is done."""
 DELAYS = (0.1, 0.5, 2.0, 5.0)
 """Seconds to wait before each further try."""
 
@@ -35,6 +38,12 @@ def persistently(operation: Callable[[], T]) -> T:
     return operation()
 
 
+def is_unfinished(name: str, written: Container[str]) -> bool:
+    """Whether a file is what a killed ``replace`` of one of the names ``written`` left."""
+    found = UNFINISHED.fullmatch(name)
+    return bool(found and found[1] in written)
+
+
 class SharedFolder:
     """A folder on the shared file system, open as long as the object is."""
 
@@ -44,15 +53,7 @@ class SharedFolder:
 
     def names(self) -> list[str]:
         """Names of all entries, by one listing."""
-        return os.listdir(self._handle)
-
-    def exists(self, name: str) -> bool:
-        """Whether there is a file ``name``."""
-        try:
-            os.stat(name, dir_fd=self._handle)
-        except FileNotFoundError:
-            return False
-        return True
+        return persistently(lambda: os.listdir(self._handle))
 
     def read(self, name: str) -> bytes:
         """Read a whole file; OSError."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.errors import StorageError
 from dpam_hpc.journal import DONE, FAILED, REDO, Journal, Record
+from dpam_hpc.node import shared_fs
 from dpam_hpc.node.shared_fs import SharedFolder, persistently
 from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
 
@@ -104,17 +105,27 @@ class Staging:
             for record in journal.records
             if record.get("step") == names.step  # another aligner's outcome is another matter
         }
-        self._listed: set[str] | None = None
+        self._listed: set[str] = set()
 
     def close(self) -> None:
         """Close the folders."""
         for folder in self._opened.values():
             folder.close()
 
-    def list_outputs(self) -> None:
-        """Learn which outputs exist by one listing, not by a look for each."""
+    def begin(self, targets: Sequence[str]) -> None:
+        """Learn by one listing which outputs there are, and remove halves that a killed run left.
+
+        The targets are this run's alone: whoever still writes one of them has lost it.
+        """
         endings = (self._names.done(""), self._names.failures(""))
-        self._listed = {name for name in self._output.names() if name.endswith(endings)}
+        names = (self._names.hits, self._names.failures)
+        written = {name(target) for target in targets for name in names}
+        self._listed.clear()
+        for name in self._output.names():
+            if name.endswith(endings):
+                self._listed.add(name)
+            elif shared_fs.is_unfinished(name, written):
+                self._output.remove(name)
 
     def stage_in(self, target: str) -> StagedTarget:
         """Read a target's inputs, unless it is finished; a bad input is in the answer."""
@@ -185,7 +196,7 @@ class Staging:
     def _count_failures(self, target: str) -> int:
         """Failures that an earlier run named beside the hits."""
         name = self._names.failures(target)
-        if not self._may_exist(name):
+        if name not in self._listed:
             return 0
         try:
             rows = self._output.read(name).splitlines()[1:]
@@ -194,8 +205,7 @@ class Staging:
         return sum(row.split(b"\t")[1:2] == [b"failed"] for row in rows)
 
     def _has_marker(self, target: str) -> bool:
-        name = self._names.done(target)
-        return name in self._listed if self._listed is not None else self._output.exists(name)
+        return self._names.done(target) in self._listed
 
     def _read_hits(self, target: str) -> bytes | None:
         try:
@@ -215,7 +225,7 @@ class Staging:
         failures = _failures_text(result)
         if failures:
             self._output.replace(self._names.failures(target), failures)
-        elif self._may_exist(self._names.failures(target)):
+        elif self._names.failures(target) in self._listed:
             self._output.remove(self._names.failures(target))
         facts: Record = {
             "step": self._names.step,
@@ -280,9 +290,6 @@ class Staging:
             if targets:
                 dpam_state.mark_batch(self._root, targets, anew)
             self._noted[anew] = []
-
-    def _may_exist(self, name: str) -> bool:
-        return self._listed is None or name in self._listed
 
 
 def _candidates(text: str) -> tuple[tuple[str, ...], tuple[TemplateResult, ...]]:

@@ -49,17 +49,14 @@ class Work:
         (self.inputs / "P1_hits4Dali").write_text(text)
 
     @contextmanager
-    def run(
-        self, again: str = "", *, listed: bool = False, dpam_state: bool = False
-    ) -> Iterator[Staging]:
+    def run(self, again: str = "", *, dpam_state: bool = False) -> Iterator[Staging]:
         """A run's staging, from its start to its end."""
         opened = Journal(self.journal)
         staging = Staging(
             WorkFolder.at(self.root), NAMES, opened, again=again, dpam_state=dpam_state
         )
         try:
-            if listed:
-                staging.list_outputs()
+            staging.begin(["P1"])
             yield staging
             staging.finish()
         finally:
@@ -71,9 +68,9 @@ class Work:
         with self.run(again) as staging:
             staging.stage_out(result or two_hits())
 
-    def is_finished(self, again: str = "", *, listed: bool = False) -> bool:
+    def is_finished(self, again: str = "") -> bool:
         """Whether a new run finds P1 finished."""
-        with self.run(again, listed=listed) as staging:
+        with self.run(again) as staging:
             return staging.stage_in("P1").finished is not None
 
     def outputs(self) -> set[str]:
@@ -142,7 +139,7 @@ def test_a_query_of_dpams_step_1_comes_before_that_of_the_user(work: Work) -> No
 
 def test_no_folder_is_made_that_would_change_the_layout(work: Work) -> None:
     (work.root / "P1.pdb").unlink()
-    with work.run(listed=True) as staging:
+    with work.run() as staging:
         assert staging.stage_in("P1").problem
         staging.stage_out(two_hits())
     folders = {path.name for path in work.root.iterdir() if path.is_dir()}
@@ -427,44 +424,53 @@ def test_a_disk_that_takes_a_few_bytes_at_a_time_gets_all(
     assert (work.output / MARKER).read_text().strip() == "done"
 
 
+def test_the_half_of_a_file_that_a_killed_run_left_is_removed(work: Work) -> None:
+    work.output.mkdir(exist_ok=True)
+    mine = work.output / f".{HITS}.0a1b2c.part"
+    of_another_task = work.output / ".P2_iterativdDali_hits.0a1b2c.part"
+    of_the_user = work.output / f".{HITS}.part"
+    for path in (mine, of_another_task, of_the_user):
+        path.write_text(">e1")
+    work.write()
+    assert not mine.exists()
+    assert of_another_task.exists() and of_the_user.exists()
+
+
 # -- what counts as done --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_a_finished_target_is_verified_and_skipped(work: Work, listed: bool) -> None:
-    assert not work.is_finished(listed=listed)
+def test_a_finished_target_is_verified_and_skipped(work: Work) -> None:
+    assert not work.is_finished()
     work.write()
     remove_candidates(work)
     remove_query(work)
-    with work.run(listed=listed) as staging:
+    with work.run() as staging:
         finished = staging.stage_in("P1").finished
     assert finished is not None
     assert (finished["state"], finished["hits"]) == ("done", 2)
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_a_target_whose_outputs_changed_is_done_again(work: Work, listed: bool) -> None:
+def test_a_target_whose_outputs_changed_is_done_again(work: Work) -> None:
     work.write()
     path = work.output / HITS
     content = path.read_bytes()
     path.write_bytes(content.replace(b"9.9", b"9.8"))
-    assert not work.is_finished(listed=listed)
+    assert not work.is_finished()
     path.unlink()
-    assert not work.is_finished(listed=listed)
+    assert not work.is_finished()
     path.write_bytes(content)
-    assert work.is_finished(listed=listed)
+    assert work.is_finished()
     (work.output / MARKER).unlink()
-    assert not work.is_finished(listed=listed)
+    assert not work.is_finished()
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_hits_of_others_count_if_they_are_whole(work: Work, listed: bool) -> None:
+def test_hits_of_others_count_if_they_are_whole(work: Work) -> None:
     content = "".join(result.records[0] for result in (hit("e1"), hit("e2"))).encode()
     work.output.mkdir(exist_ok=True)
     (work.output / HITS).write_bytes(content)
-    assert not work.is_finished(listed=listed), "there is no marker"
+    assert not work.is_finished(), "there is no marker"
     (work.output / MARKER).write_text("done")
-    with work.run(listed=listed) as staging:
+    with work.run() as staging:
         finished = staging.stage_in("P1").finished
     assert finished is not None
     assert (finished["state"], finished["hits"]) == ("done", 2)
@@ -520,26 +526,24 @@ def test_failures_and_losses_are_told_a_line_each(work: Work) -> None:
     assert not work.is_finished("failed")
 
 
-@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("journal_lost", [False, True])
 def test_when_nothing_fails_any_more_the_failures_file_is_gone(
-    work: Work, listed: bool, journal_lost: bool
+    work: Work, journal_lost: bool
 ) -> None:
     work.write(TargetResult("P1", 40, 2, problem="no P1.pdb"))
     if journal_lost:
         work.journal.unlink()
-    with work.run("" if journal_lost else "failed", listed=listed) as staging:
+    with work.run("" if journal_lost else "failed") as staging:
         assert staging.stage_in("P1").finished is None
         staging.stage_out(two_hits())
     assert work.outputs() == {HITS, MARKER}
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_failures_are_tried_again_even_if_the_journal_is_lost(work: Work, listed: bool) -> None:
+def test_failures_are_tried_again_even_if_the_journal_is_lost(work: Work) -> None:
     work.write(some_failed())
     work.journal.unlink()
-    assert work.is_finished(listed=listed)
-    assert not work.is_finished("failed", listed=listed)
+    assert work.is_finished()
+    assert not work.is_finished("failed")
 
 
 # -- dpam's own state -----------------------------------------------------------------------------
