@@ -21,45 +21,87 @@ LATER_STEPS = (
     "EXTRACT_DOMAINS", "COMPARE_DOMAINS", "MERGE_DOMAINS", "GET_PREDICTIONS", "INTEGRATE_RESULTS",
     "GENERATE_PDBS",
 )  # fmt: skip
+ENDING = ".dpam.part"
 
 
-def mark_target(work_dir: Path, target: str, again: bool) -> None:
-    """Note step 7 of ``target`` as complete; ``again``: drop later steps, which read old hits."""
-    path = work_dir / f".{target}.dpam_state.json"
-    state = _read(path)
-    state.setdefault("prefix", target)
-    state.setdefault("working_dir", str(work_dir))
-    completed = [step for step in state.get("completed_steps", []) if step != STEP]
-    failed = state.get("failed_steps", {})
-    if isinstance(failed, list):  # dpam's older form
-        failed = dict.fromkeys(failed, "")
-    failed.pop(STEP, None)
-    if again:
-        completed = [step for step in completed if step not in LATER_STEPS]
-        failed = {step: text for step, text in failed.items() if step not in LATER_STEPS}
-    state["completed_steps"] = [*completed, STEP]
-    state["failed_steps"] = failed
-    state.setdefault("metadata", {})
-    _write(path, state)
+class StateFiles:
+    """dpam's state files of a working folder; one of them changes as a whole or not at all.
 
-
-def mark_batch(work_dir: Path, targets: Iterable[str], again: bool) -> None:
-    """Note step 7 of all ``targets`` as complete in the folder's batch state, if there is one.
-
-    Where there is none dpam makes it from the targets' own states, but only as long as it is
-    absent: one that we made would hide what it knows of other targets.
+    What is to be put in their place is written in ``own``, a folder of this launcher's alone, on
+    the same file system; what a killed one left there is removed.
     """
-    path = work_dir / "_batch_state.json"
-    state = _read(path)
-    if not state:
-        return
-    done = list(targets)
-    state.setdefault(STEP, {}).update(dict.fromkeys(done, "complete"))
-    if again:
-        for step in LATER_STEPS:
-            for target in done:
-                state.get(step, {}).pop(target, None)
-    _write(path, state)
+
+    def __init__(self, work_dir: Path, own: Path) -> None:
+        self._work_dir = work_dir
+        self._own = own
+        for left in own.glob(f"*{ENDING}"):
+            left.unlink(missing_ok=True)
+
+    def mark_target(self, target: str, again: bool) -> None:
+        """Note step 7 of ``target`` as complete; ``again``: drop later steps, which read old hits.
+
+        Raises OSError, StorageError.
+        """
+        path = self._work_dir / f".{target}.dpam_state.json"
+        state = _read(path)
+        state.setdefault("prefix", target)
+        state.setdefault("working_dir", str(self._work_dir))
+        completed = [step for step in state.get("completed_steps", []) if step != STEP]
+        failed = state.get("failed_steps", {})
+        if isinstance(failed, list):  # dpam's older form
+            failed = dict.fromkeys(failed, "")
+        failed.pop(STEP, None)
+        if again:
+            completed = [step for step in completed if step not in LATER_STEPS]
+            failed = {step: text for step, text in failed.items() if step not in LATER_STEPS}
+        state["completed_steps"] = [*completed, STEP]
+        state["failed_steps"] = failed
+        state.setdefault("metadata", {})
+        self._write(path, state)
+
+    def begin_batch_again(self, targets: Iterable[str]) -> None:
+        """Drop step 7 of ``targets`` and what read its hits, which are about to change.
+
+        Raises OSError, StorageError.
+        """
+        path = self._work_dir / "_batch_state.json"
+        state = _read(path)
+        if state:
+            _drop(state, (STEP, *LATER_STEPS), targets)
+            self._write(path, state)
+
+    def mark_batch(self, targets: Iterable[str], again: bool) -> None:
+        """Note step 7 of all ``targets`` as complete in the folder's batch state, if there is one.
+
+        Where there is none dpam makes it from the targets' own states, but only as long as it is
+        absent: one that we made would hide what it knows of other targets. Raises OSError,
+        StorageError.
+        """
+        path = self._work_dir / "_batch_state.json"
+        state = _read(path)
+        if not state:
+            return
+        done = list(targets)
+        state.setdefault(STEP, {}).update(dict.fromkeys(done, "complete"))
+        if again:
+            _drop(state, LATER_STEPS, done)
+        self._write(path, state)
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        temporary = self._own / f"{path.name}.{os.urandom(4).hex()}{ENDING}"
+        try:
+            temporary.write_text(json.dumps(state, indent=2))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _drop(state: dict[str, Any], steps: Iterable[str], targets: Iterable[str]) -> None:
+    """Take ``targets`` out of ``steps`` of a batch state."""
+    dropped = set(targets)
+    for step in steps:
+        if step in state:
+            state[step] = {name: text for name, text in state[step].items() if name not in dropped}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -74,12 +116,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise StorageError(f"dpam's state file {path} holds no object", "move it away")
     return state
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
-    try:
-        temporary.write_text(json.dumps(state, indent=2))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

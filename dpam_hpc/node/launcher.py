@@ -16,6 +16,7 @@ from dpam_hpc import cost, settings, target
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
+from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
 from dpam_hpc.journal import REDO
 from dpam_hpc.node import scratch
@@ -151,7 +152,9 @@ class IterativeDali:
             target.OutputNames(aligner.hits_suffix, aligner.step),
             journal,
             again="" if self._settings.redo and not self._redo else self._settings.again,
-            dpam_state=self._settings.dpam_state,
+            dpam_state=StateFiles(self.folder.root, run_folder)
+            if self._settings.dpam_state
+            else None,
         )
         stack.callback(self._staging.close)
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpam_hpc import dpam_state
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
 from dpam_hpc.align.iterate import TemplateResult
+from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import StorageError
 from dpam_hpc.journal import DONE, FAILED, REDO, Journal, Record
 from dpam_hpc.node import shared_fs
@@ -77,13 +77,12 @@ class Staging:
         journal: Journal,
         *,
         again: str = "",
-        dpam_state: bool = False,
+        dpam_state: StateFiles | None = None,
     ) -> None:
         """``again``: "failed" works on earlier failures once more, "all" on everything.
 
-        ``dpam_state``: note each finished target in dpam's own state files too.
+        ``dpam_state``: where to note each finished target for dpam.
         """
-        self._root = folder.root
         self._dpam_state = dpam_state
         self._noted: dict[bool, list[str]] = {True: [], False: []}
         self._a_marker = ""
@@ -126,6 +125,9 @@ class Staging:
                 self._listed.add(name)
             elif shared_fs.is_unfinished(name, written):
                 self._output.remove(name)
+        if self._again == "failed":
+            failed = [t for t in targets if t in self._records and _has_failures(self._records[t])]
+            self._forget_for_dpam(failed)
 
     def stage_in(self, target: str) -> StagedTarget:
         """Read a target's inputs, unless it is finished; a bad input is in the answer."""
@@ -166,7 +168,7 @@ class Staging:
         record = self._records.get(target)
         if record is None:
             return self._done_by_others(target)
-        if self._again == "failed" and (record["state"] == FAILED or record.get("failures")):
+        if self._again == "failed" and _has_failures(record):
             return None
         if record["state"] == FAILED:
             return record
@@ -213,8 +215,9 @@ class Staging:
         except OSError:
             return None
 
-    def begin_again(self, targets: Iterable[str]) -> None:
+    def begin_again(self, targets: Sequence[str]) -> None:
         """Note that the targets' earlier outcomes no longer count, whatever happens next."""
+        self._forget_for_dpam(targets)
         self._journal.append_all(
             {"target": target, "state": REDO, "step": self._names.step} for target in targets
         )
@@ -274,11 +277,15 @@ class Staging:
         """Note a finished target; later steps of one that was aligned ``anew`` read old hits."""
         if self._dpam_state and record["state"] == DONE:
             try:
-                dpam_state.mark_target(self._root, record["target"], anew)
+                self._dpam_state.mark_target(record["target"], anew)
             except (OSError, StorageError) as error:
                 log.warning("dpam is not told of %s: %s", record["target"], error)
                 return
             self._noted[anew].append(record["target"])
+
+    def _forget_for_dpam(self, targets: Sequence[str]) -> None:
+        if self._dpam_state and targets:
+            self._dpam_state.begin_batch_again(targets)
 
     def finish(self) -> None:
         """Write what is written once for many targets."""
@@ -287,8 +294,11 @@ class Staging:
         except OSError as error:
             log.warning("the journal is not whole, the next run goes by the markers: %s", error)
         for anew, targets in self._noted.items():
-            if targets:
-                dpam_state.mark_batch(self._root, targets, anew)
+            if self._dpam_state and targets:
+                try:
+                    self._dpam_state.mark_batch(targets, anew)
+                except (OSError, StorageError) as error:
+                    log.warning("dpam is not told of %d targets: %s", len(targets), error)
             self._noted[anew] = []
 
 
@@ -311,6 +321,10 @@ def _failures_text(result: TargetResult) -> bytes:
         return b""
     lines = ["template\tkind\treason", *("\t".join(_one_line(cell) for cell in r) for r in rows)]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _has_failures(record: Record) -> bool:
+    return bool(record["state"] == FAILED or record.get("failures"))
 
 
 def _one_line(cell: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dpam_hpc import dpam_state
+from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import ExitCode, StorageError
 
 STATE = {
@@ -22,12 +22,21 @@ STATE = {
 }
 
 
+def files(folder: Path) -> StateFiles:
+    """The state files of a folder, with a folder beside it for their halves."""
+    own = folder.with_name(f"{folder.name}-own")
+    own.mkdir(exist_ok=True)
+    made = StateFiles(folder, own)
+    assert not list(own.iterdir())
+    return made
+
+
 def marked(folder: Path, state: Any = None, again: bool = False) -> Any:
     """P1's state after step 7 was noted."""
     path = folder / ".P1.dpam_state.json"
     if state is not None:
         path.write_text(json.dumps(state))
-    dpam_state.mark_target(folder, "P1", again)
+    files(folder).mark_target("P1", again)
     assert os.listdir(folder) == [path.name]
     return json.loads(path.read_text())
 
@@ -75,11 +84,11 @@ def test_a_broken_state_is_left_alone_and_named(tmp_path: Path, text: str) -> No
     for name in (".P1.dpam_state.json", "_batch_state.json"):
         (tmp_path / name).write_text(text)
     with pytest.raises(StorageError, match=r"\.P1\.dpam_state\.json") as caught:
-        dpam_state.mark_target(tmp_path, "P1", False)
+        files(tmp_path).mark_target("P1", False)
     assert caught.value.exit_code == ExitCode.STORAGE
     assert caught.value.hint
     with pytest.raises(StorageError, match=r"_batch_state\.json"):
-        dpam_state.mark_batch(tmp_path, ["P1"], False)
+        files(tmp_path).mark_batch(["P1"], False)
     for path in tmp_path.iterdir():
         assert path.read_text() == text
 
@@ -94,10 +103,19 @@ def test_a_full_disk_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.Mo
     before = marked(tmp_path, STATE)
     monkeypatch.setattr(Path, "write_text", write_half)
     with pytest.raises((OSError, StorageError), match="No space"):
-        dpam_state.mark_target(tmp_path, "P1", True)
+        files(tmp_path).mark_target("P1", True)
     monkeypatch.undo()
     assert os.listdir(tmp_path) == [".P1.dpam_state.json"]
     assert marked(tmp_path) == before
+
+
+def test_the_half_of_a_state_that_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / ".P1.dpam_state.json.0a1b2c3d.dpam.part").write_text("{")
+    (own / "journal.jsonl").write_text("")
+    StateFiles(tmp_path, own)
+    assert os.listdir(own) == ["journal.jsonl"]
 
 
 BATCH = {
@@ -111,7 +129,7 @@ def batch_marked(folder: Path, state: Any, again: bool = False) -> Any:
     """The folder's state after step 7 of P1 and P2 was noted."""
     path = folder / "_batch_state.json"
     path.write_text(json.dumps(state))
-    dpam_state.mark_batch(folder, iter(["P1", "P2"]), again)
+    files(folder).mark_batch(iter(["P1", "P2"]), again)
     assert os.listdir(folder) == [path.name]
     return json.loads(path.read_text())
 
@@ -125,6 +143,20 @@ def test_a_batch_state_is_brought_up_to_date(tmp_path: Path) -> None:
     }
 
 
+def test_steps_that_read_hits_which_change_are_dropped_before(tmp_path: Path) -> None:
+    path = tmp_path / "_batch_state.json"
+    path.write_text(json.dumps(BATCH))
+    files(tmp_path).begin_batch_again(["P2"])
+    assert json.loads(path.read_text()) == {
+        "HHSEARCH": {"P1": "complete", "P2": "complete"},
+        "ITERATIVE_DALI": {"P3": "complete"},
+        "ANALYZE_DALI": {"P1": "complete", "P3": "complete"},
+    }
+    path.unlink()
+    files(tmp_path).begin_batch_again(["P2"])
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_batch_state_without_step_7_gets_it(tmp_path: Path) -> None:
     state = batch_marked(tmp_path, {"HHSEARCH": {"P9": "complete"}})
     assert state["ITERATIVE_DALI"] == {"P1": "complete", "P2": "complete"}
@@ -132,6 +164,6 @@ def test_a_batch_state_without_step_7_gets_it(tmp_path: Path) -> None:
 
 def test_no_batch_state_is_made(tmp_path: Path) -> None:
     """It would hide from dpam what the targets' own states say."""
-    dpam_state.mark_batch(tmp_path, ["P1"], True)
+    files(tmp_path).mark_batch(["P1"], True)
     assert os.listdir(tmp_path) == []
     assert batch_marked(tmp_path, {}) == {}

@@ -18,6 +18,7 @@ from dpam_hpc import journal
 from dpam_hpc.align import hits
 from dpam_hpc.align.aligner import Alignment
 from dpam_hpc.align.iterate import TemplateResult
+from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.journal import Journal
 from dpam_hpc.node import shared_fs
 from dpam_hpc.node.staging import Staging, TargetResult
@@ -52,9 +53,8 @@ class Work:
     def run(self, again: str = "", *, dpam_state: bool = False) -> Iterator[Staging]:
         """A run's staging, from its start to its end."""
         opened = Journal(self.journal)
-        staging = Staging(
-            WorkFolder.at(self.root), NAMES, opened, again=again, dpam_state=dpam_state
-        )
+        files = StateFiles(self.root, self.root.parent) if dpam_state else None
+        staging = Staging(WorkFolder.at(self.root), NAMES, opened, again=again, dpam_state=files)
         try:
             staging.begin(["P1"])
             yield staging
@@ -602,3 +602,12 @@ def test_what_dpam_made_of_earlier_hits_is_dropped(work: Work, again: str) -> No
     assert state(work)["completed_steps"] == ["PREPARE", "ITERATIVE_DALI"]
     batch = json.loads((work.root / "_batch_state.json").read_text())
     assert batch["ANALYZE_DALI"] == {"P2": "complete"}
+
+
+def test_before_failures_are_tried_again_later_steps_are_dropped(work: Work) -> None:
+    """A kill between the new hits and the end of the run would leave those of the old ones."""
+    work.write(some_failed())
+    put_state(work)
+    with work.run("failed", dpam_state=True):
+        batch = json.loads((work.root / "_batch_state.json").read_text())
+        assert batch["ANALYZE_DALI"] == batch["ITERATIVE_DALI"] == {"P2": "complete"}
