@@ -207,6 +207,18 @@ def resolve_for(
     return Resolved(settings, sources)
 
 
+def planned(content: Mapping[str, Any], where: Path) -> RunSettings:
+    """The launcher's settings as the plan ``where`` has them; ConfigError."""
+    try:
+        return RunSettings(**content)
+    except ValidationError as error:
+        found = "; ".join(_explained(item, dict.fromkeys(content, "")) for item in error.errors())
+        raise ConfigError(
+            f"the settings in {where} cannot be used: {found}",
+            "it was planned by another version of dpam-hpc: submit anew, what is done is kept",
+        ) from None
+
+
 def _merged(
     model: type[RunSettings],
     layers: Sequence[tuple[str, Mapping[str, Any]]],

@@ -21,7 +21,7 @@ from dpam_hpc.node.run_lock import Lease
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.station import Station
 from dpam_hpc.run_dir import RunDir
-from dpam_hpc.settings import RunSettings
+from dpam_hpc.settings import planned
 from dpam_hpc.target import OWN_FOLDER
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def work_off(
         raise ConfigError(f"{run.path} has no task {number}", f"it has {len(plan.tasks)}, from 0")
     if run.is_cancelled:
         raise InterruptedRun(f"run {run.id} was cancelled", "dpam-hpc resume goes on with it")
-    settings = RunSettings(**plan.settings)
+    settings = planned(plan.settings, run.path)
     _refuse_beside_another_run(settings.work_dir)
     folder = run.task_folder(number)
     folder.mkdir(parents=True, exist_ok=True)

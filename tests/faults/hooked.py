@@ -30,6 +30,8 @@ ON_NAMES = (
 CHANGING = frozenset(
     ("open", "write", "fsync", "ftruncate", "mkdir", "rename", "replace", "link", "unlink")
 )
+STRUCK = "[fault]"
+"""Said on standard error where one happens."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,16 @@ class Hook:
             fits = not spec.calls or name in spec.calls
             self._fitting += fits
             fails = fits and spec.first <= self._fitting < spec.first + spec.times
+            fails = bool(spec.error and fails)
+        if fails or number in (spec.kill_at, spec.jump_at, spec.hang_at):
+            print(STRUCK, file=sys.stderr, flush=True)
         if number == spec.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == spec.jump_at:
             self._clock_is_ahead = spec.jump
         if number == spec.hang_at:
             time.sleep(spec.hang)
-        return int(getattr(errno, spec.error)) if spec.error and fails else 0
+        return int(getattr(errno, spec.error)) if fails else 0
 
     def _is_inside(self, path: str) -> bool:
         return path == self._folder or path.startswith(f"{self._folder}/")
