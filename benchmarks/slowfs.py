@@ -37,6 +37,8 @@ from typing import Any
 STATS = "/.stats"
 CONTROL = "/.control"
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
+NFS_ATTRIBUTES, NFS_ENTRIES = 3, 30
+"""Seconds for which a Linux client trusts attributes and names at least."""
 MOUNT_WITHIN = 30.0
 
 
@@ -271,8 +273,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data-latency-ms", type=float, default=0.4, help="of a read, write or fsync")
     add("--change-latency-ms", type=float, help="of a create, mkdir, rename...; default: any's")
     add("--max-inflight", type=int, default=0, help="served at once, of all mounts; 0: no limit")
-    add("--attr-ttl", type=float, default=0.0, help="seconds that attributes are trusted; NFS: 3")
-    add("--entry-ttl", type=float, default=0.0, help="seconds that names are trusted; NFS: 30")
+    add(
+        "--attr-ttl", type=float, help=f"seconds that attributes are trusted; NFS: {NFS_ATTRIBUTES}"
+    )
+    add("--entry-ttl", type=float, help=f"seconds that names are trusted; NFS: {NFS_ENTRIES}")
+    add(
+        "--nfs",
+        action="store_true",
+        help="as NFS: both of these, and a close asks nothing of the"
+        " server where the file was only read",
+    )
     add("--fail", action="append", default=[], metavar="OP:PROBABILITY:ERRNO[:TIMES]",
         help="e.g. write:0.01:EIO, *:0.001:ESTALE, rename:1:ENOSPC:2")  # fmt: skip
     add("--seed", default="1", help="which operations fail is drawn from it")
@@ -281,6 +291,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, default=128, help="a mount's operations in flight")
     add("--allow-other", action="store_true", help="other users may use the mounts")
     arguments = parser.parse_args(argv)
+    if arguments.attr_ttl is None:
+        arguments.attr_ttl = NFS_ATTRIBUTES if arguments.nfs else 0
+    if arguments.entry_ttl is None:
+        arguments.entry_ttl = NFS_ENTRIES if arguments.nfs else 0
     arguments.mounts = [os.path.realpath(mount) for mount in arguments.mounts]
     backing = os.path.realpath(arguments.backing)
     if any(f"{backing}/".startswith(f"{mount}/") for mount in arguments.mounts):

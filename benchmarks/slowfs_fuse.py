@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -88,6 +89,7 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
         self.is_root = os.geteuid() == 0
         self.own_files: dict[str | None, Callable[[], bytes]] = {STATS: self._stats, CONTROL: bytes}
         self.own_handles: dict[int, str] = {}
+        self._made: dict[int, str] = {}  # by thread; Python's thread locals end with each call
         if arguments.locks == "local":
             setattr(self, "flock", None)  # noqa: B010 not offered to libfuse: the kernel keeps locks, per mount
 
@@ -146,9 +148,16 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
                 st_gid=0, st_rdev=0, st_size=1 << 16, st_blocks=0, st_blksize=4096, st_atime_ns=0,
                 st_mtime_ns=0, st_ctime_ns=0,
             )  # fmt: skip
+        if self._is_in_reply(path, fi):
+            return os.fstat(fi.fh) if fi else os.lstat(self.real(path))
         if fi:
             return self.by_handle("getattr", fi, os.fstat, fi.fh)
         return self.serve("getattr", path or "?", os.lstat, self.real(path))
+
+    def _is_in_reply(self, path: str | None, fi: Any) -> bool:
+        """Whether libfuse asks for what a server's answer to the operation before has in it."""
+        made = self._made.pop(threading.get_native_id(), None)
+        return made is not None and made == (self.paths.get(fi.fh) if fi else path)
 
     def readdir(self, path: str | None, fh: int) -> Iterator[tuple[str, dict[str, int], int]]:
         name = path if path is not None else self.paths.get(fh, "?")
@@ -175,6 +184,7 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
             self._own(path)
 
         self.serve(operation, path, make)
+        self._made[threading.get_native_id()] = path
         return 0
 
     def _own(self, path: str) -> None:
@@ -194,6 +204,7 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
     def link(self, target: str, source: str) -> int:
         paths = self.real(source), self.real(target)
         self.serve("link", target, lambda: os.link(*paths, follow_symlinks=False))
+        self._made[threading.get_native_id()] = target
         return 0
 
     def readlink(self, path: str) -> str:
@@ -300,6 +311,9 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
 
         fi.fh = self.serve(operation, path, open_it)
         self.paths[fi.fh] = path
+        if operation == "create":
+            self._made[threading.get_native_id()] = path
+        fi.noflush = self.arguments.nfs and not flags & (os.O_WRONLY | os.O_RDWR)
         return 0
 
     def read(self, path: str | None, size: int, offset: int, fi: Any) -> bytes:

@@ -96,6 +96,19 @@ def test_a_client_trusts_what_it_knows(mount: Mount) -> None:
     assert slowfs.stats(node)["operations"] == {}
 
 
+def test_as_nfs_does(mount: Mount) -> None:
+    (node,) = mount("--nfs")
+    slowfs.reset(node)
+    write(node / "file")
+    os.link(node / "file", node / "name")
+    counted = slowfs.stats(node)["operations"]
+    # Attributes come with the answers; what is left are look-ups of both names.
+    assert (counted["getattr"], counted["flush"]) == (2, 1)
+    slowfs.reset(node)
+    assert (node / "file").read_bytes()
+    assert slowfs.stats(node)["operations"].keys() <= {"open", "read", "getattr", "release"}
+
+
 def test_failures_are_drawn_from_the_seed(mount: Mount, tmp_path: Path) -> None:
     (node,) = mount("--fail", "mkdir:0.5:EIO", "--seed", "7")
     drawn = failures(lambda: os.mkdir(node / os.urandom(4).hex()), 40)
