@@ -7,11 +7,8 @@ local. From two runs with different numbers of proteins: operations a protein, a
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import measuring
+import slowfs
 from measuring import Inputs, Measured, print_table
 
 from dpam_hpc.align.dali import install
 
-STATS = ".stats"
 ASYNCHRONOUS = ("release", "releasedir")
 """Operations that nobody waits for; they are left out of totals."""
-MOUNT_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -84,25 +80,15 @@ class Counted:
 
 
 @contextmanager
-def mounted(setting: Setting, backing: Path, caches: Caches, latency: Latency) -> Iterator[Path]:
+def mounted(backing: Path, caches: Caches, latency: Latency) -> Iterator[Path]:
     """The folder ``backing`` through the counting file system."""
-    arguments = setting.arguments
     mount = backing.with_name("mount")
-    mount.mkdir()
-    argv = [str(arguments.slowfs_python), str(arguments.slowfs.absolute())]
-    argv += [str(backing), str(mount)]
-    argv += ["--latency-ms", str(latency.operation), "--data-latency-ms", str(latency.data)]
-    argv += ["--attr-ttl", str(caches.attributes), "--entry-ttl", str(caches.entries)]
-    argv += ["--max-inflight", str(latency.at_once)]
-    process = subprocess.Popen(argv, cwd=backing.parent, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        if process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{arguments.slowfs} does not mount")
+    options: list[str | float] = ["--latency-ms", latency.operation]
+    options += ["--data-latency-ms", latency.data]
+    options += ["--attr-ttl", caches.attributes, "--entry-ttl", caches.entries]
+    options += ["--max-inflight", latency.at_once]
+    with slowfs.mounted(backing, mount, options=options):
         yield mount
-    finally:
-        process.terminate()
-        process.wait(MOUNT_WITHIN)
 
 
 def lay_out(setting: Setting, shared: Path, copies: int) -> None:
@@ -140,12 +126,12 @@ def counted(
     with measuring.fresh_folder() as folder:
         backing = folder / "backing"
         lay_out(setting, backing, copies)
-        with mounted(setting, backing, caches, latency) as mount:
-            (mount / STATS).unlink()
+        with mounted(backing, caches, latency) as mount:
+            slowfs.reset(mount)
             measured = run(setting, mount, folder, bundled=bundled)
-            stats = json.loads((mount / STATS).read_text())
-        folders = {f"in /{name.strip('/')}": number for name, number in stats["prefixes"].items()}
-        return Counted(measured, Counter(stats["ops"]), Counter(folders))
+            stats = slowfs.stats(mount)
+        folders = {f"in /{name.strip('/')}": number for name, number in stats["folders"].items()}
+        return Counted(measured, Counter(stats["operations"]), Counter(folders))
 
 
 def count(setting: Setting, caches: Caches, bundled: bool) -> dict[str, Any]:
@@ -237,14 +223,6 @@ def parse() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     measuring.add_input_arguments(parser)
-    parser.add_argument(
-        "--slowfs",
-        type=Path,
-        required=True,
-        metavar="SCRIPT",
-        help="mounts a counting file system; how it is called: README.md",
-    )
-    parser.add_argument("--slowfs-python", type=Path, default=Path(sys.executable), metavar="EXE")
     parser.add_argument(
         "--proteins", type=int, default=3, metavar="N", help="copies of each target in a long run"
     )
