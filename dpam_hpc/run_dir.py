@@ -248,9 +248,11 @@ class RunDir:
     def write_progress(self, number: int, content: dict[str, Any]) -> None:
         """Say where a task stands."""
         path = self.task_folder(number) / "progress.json"
-        temporary = path.with_name(f".progress.{os.getpid()}")
+        # One name for all starts, so that a killed one leaves nothing that is not written again.
+        temporary = path.with_name(".progress.part")
         temporary.write_text(json.dumps(content))
-        temporary.rename(path)
+        with suppress(FileNotFoundError):  # a start that has lost the task has just said its own
+            temporary.rename(path)
 
 
 def journals(task_folder: Path) -> list[Path]:

@@ -74,12 +74,21 @@ class RunLock:
         while True:
             try:
                 self._acquire()
-                return
+                break
             except BaseException as error:
                 if not isinstance(error, LockedError) or time.monotonic() >= until:
                     os.close(self._sign_of_life)
                     raise
                 time.sleep(PATIENT_WAIT)
+        with suppress(OSError):
+            self._remove_remains()
+
+    def _remove_remains(self) -> None:
+        """Remove what those left who were killed while they tried to get the lock."""
+        now = self._path.stat().st_mtime  # by the file server's clock
+        for path in self._path.parent.glob(f".{FILE_NAME}.*"):
+            if now - path.stat().st_mtime > ABANDONED_AFTER:
+                path.unlink(missing_ok=True)
 
     def _acquire(self) -> None:
         holder = None

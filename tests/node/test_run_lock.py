@@ -328,3 +328,15 @@ def test_of_those_who_race_for_a_dead_lock_exactly_one_wins(tmp_path: Path) -> N
             winners.append(won.get())
     assert [racer.exitcode for racer in racers] == [0, 0]
     assert sorted(name for name, _ in winners) == sorted(folder.name for folder in folders)
+
+
+def test_remains_of_killed_competitors_go_after_a_minute(tmp_path: Path) -> None:
+    folder = tmp_path / ".dpam-hpc"
+    folder.mkdir()
+    old, young = (folder / f".{FILE_NAME}.{token}.now" for token in ("0a", "0b"))
+    for path in (old, young):
+        path.touch()
+    age(old, run_lock.ABANDONED_AFTER + 1)
+    RunLock(folder).release()
+    assert not old.exists()
+    assert young.exists(), "its owner may be looking at it"
