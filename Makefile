@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint setup lock bench clean
+.PHONY: demo test faults lint setup lock bench clean
 
 setup: .venv/ready
 
@@ -19,6 +19,13 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Fault runs: RUNS of them, of the seeds from SEED on. DALI_HOME=... takes the real programs.
+SEED ?= 1
+RUNS ?= 100
+faults: setup
+	DPAM_HPC_FAULTS=1 $(BIN)/python -m pytest tests/faults/test_write_back.py
+	$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS) $(if $(DALI_HOME),--dali-home $(DALI_HOME))
 
 lint: setup
 	$(BIN)/ruff check .

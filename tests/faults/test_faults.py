@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import plan
+from tests.faults import kinds, plan
 
 SEEDS = range(1, 9)
 LONGEST = 4.0
@@ -38,4 +38,4 @@ def test_a_machine_that_can_mount_nothing_has_runs_too() -> None:
 def test_all_kinds_of_faults_are_drawn() -> None:
     plans = [plan.draw(seed, LONGEST, True, True) for seed in range(200)]
     drawn = {type(fault) for drawn in plans for fault in drawn.faults}
-    assert drawn == set(plan.kinds.ALL)
+    assert drawn == set(kinds.ALL)
