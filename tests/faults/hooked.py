@@ -27,9 +27,6 @@ ON_NAMES = (
     "open", "stat", "lstat", "listdir", "scandir", "mkdir", "rmdir", "rename", "replace", "link",
     "unlink", "remove", "utime", "chmod",
 )  # fmt: skip
-CHANGING = frozenset(
-    ("open", "write", "fsync", "ftruncate", "mkdir", "rename", "replace", "link", "unlink")
-)
 STRUCK = "[fault]"
 """Said on standard error where one happens."""
 
