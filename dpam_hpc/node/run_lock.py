@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dpam_hpc.errors import LockedError
+from dpam_hpc.node.shared_fs import persistently
 
 FILE_NAME = "run.lock"
 HALF_MADE_TRIES = 20
@@ -212,8 +213,8 @@ class RunLock:
         """Give the folder back, if it is still ours."""
         self._released.set()
         with suppress(OSError, ValueError, TypeError):
-            if self._read(self._path).token == self._me.token:
-                self._path.unlink()
+            if persistently(lambda: self._read(self._path)).token == self._me.token:
+                persistently(self._path.unlink)
         if self._sign_of_life >= 0:
             os.close(self._sign_of_life)
             self._sign_of_life = -1

@@ -23,6 +23,7 @@ import psutil
 from dpam_hpc import journal
 from dpam_hpc.align import hits
 from dpam_hpc.errors import ExitCode
+from dpam_hpc.node import run_lock
 from dpam_hpc.node.scratch import PREFIX
 from dpam_hpc.node.worker import PROCESS_NAME
 from dpam_hpc.run_dir import Plan as RunPlan
@@ -238,7 +239,9 @@ class World:
         expect(not left, f"left behind: {sorted(map(str, left))}")
         mine = list(self.scratch.glob(f"*{PREFIX}{os.getuid()}-*"))
         expect(not mine, f"scratch is not empty: {mine}")
-        parts = [p for p in self.own.rglob("*") if p.name.endswith((".part", ".lock"))]
+        hinder = [lock for lock in self.locks() if run_lock.holder_at_work(lock.parent)]
+        expect(not hinder, f"locks that hinder: {hinder}")
+        parts = [p for p in self.own.rglob("*") if p.name.endswith(".part")]
         # Those of the lock are removed by a start a minute later; FUSE hides what is still open.
         young = (".run.lock.", ".fuse_hidden")
         parts += [p for p in self.own.rglob(".*") if not p.name.startswith(young)]
