@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from dpam_hpc import __version__ as dpam_hpc_version
 from dpam_hpc.align.dali import install
 from dpam_hpc.errors import DpamHpcError
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder, chosen_targets
@@ -176,11 +179,15 @@ class Inputs:
                 shutil.copyfile(file, folder / file.name)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+def add_input_arguments(parser: argparse.ArgumentParser, *, needs_dali: bool = True) -> None:
     """Options that name DALI and the inputs."""
     home = os.environ.get("DALI_HOME")
     parser.add_argument(
-        "--dali-home", type=Path, default=home, required=not home, help="default: $DALI_HOME"
+        "--dali-home",
+        type=Path,
+        default=home,
+        required=needs_dali and not home,
+        help="default: $DALI_HOME" + ("" if needs_dali else "; without, replayed programs"),
     )
     parser.add_argument(
         "--inputs",
@@ -197,6 +204,17 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """The option for the file with the results."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
+
+
+def dali_home_or_replay(arguments: argparse.Namespace, folder: Path) -> Path:
+    """DALI as named, else programs that answer from the recordings of the tests."""
+    if arguments.dali_home is not None:
+        return Path(arguments.dali_home).absolute()
+    home = folder / "replayed"
+    make = "import sys; from pathlib import Path; from tests import replay; "
+    make += "replay.make_home(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", make, str(home)], cwd=ROOT, check=True, timeout=60)
+    return home
 
 
 def build_bundle(inputs: Inputs, dali_home: Path, folder: Path, workers: int) -> Measured:
@@ -223,21 +241,41 @@ def without_template_length(hits: bytes) -> bytes:
 
 
 def write_json(path: Path | None, dali_home: Path | None, **content: Any) -> None:
-    """Write results, with the machine that they were measured on, if a file is asked for."""
+    """Write results, if a file is asked for, with what they were measured by and on."""
     if path is not None:
-        document = {"machine": machine(dali_home), **content}
+        document = {
+            "benchmark": Path(sys.argv[0]).stem,
+            "arguments": [_without_folder(word) for word in sys.argv[1:]],
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "commit": _commit(),
+            "machine": machine(),
+            "versions": versions(dali_home),
+            **content,
+        }
         path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def machine(dali_home: Path | None) -> dict[str, Any]:
+def _without_folder(word: str) -> str:
+    """An argument; of a path only the last part, since the rest says nothing elsewhere."""
+    return Path(word).name if "/" in word else word
+
+
+def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "load": round(os.getloadavg()[0], 1),
         "kernel": platform.release(),
+    }
+
+
+def versions(dali_home: Path | None) -> dict[str, str]:
+    """Of the programs; DALI's is the fingerprint of its import."""
+    return {
+        "dpam-hpc": dpam_hpc_version,
         "python": platform.python_version(),
-        "commit": _commit(),
         "dali_import": _fingerprint(dali_home),
     }
 
