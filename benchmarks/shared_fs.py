@@ -58,12 +58,12 @@ NFS_COMPOUNDS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share; without a ``bundle`` it is not built yet."""
+    """What runs share."""
 
-    arguments: argparse.Namespace
     inputs: Inputs
     dali_home: Path
     bundle: Path
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _ours(*, bundled: bool) -> Callable[[Setting, Node, Sequence[str]], list[str
         command = [*measuring.dpam_hpc(), "run", str(node.work), "--json"]
         command += ["--data-dir", str(node.shared / "data"), "--dali-home", str(setting.dali_home)]
         command += ["--scratch-dir", str(node.local), "--min-free-gb", "0.1"]
-        command += ["--dali-workers", str(setting.arguments.workers)]
+        command += ["--dali-workers", str(setting.workers)]
         return command + bundled * ["--templates", str(node.shared / "templates.bundle")]
 
     return argv
@@ -116,7 +116,7 @@ def _upstream(*, scratch: bool) -> Callable[[Setting, Node, Sequence[str]], list
     def argv(setting: Setting, node: Node, targets: Sequence[str]) -> list[str]:
         command = [sys.executable, upstream.__file__, str(node.work), str(node.shared / "data")]
         command += [*targets, "--dali-home", str(setting.dali_home)]
-        command += ["--workers", str(setting.arguments.workers)]
+        command += ["--workers", str(setting.workers)]
         return command + scratch * ["--scratch", str(node.local)]
 
     return argv
@@ -138,27 +138,33 @@ def lay_out(setting: Setting, shared: Path, nodes: int, copies: int) -> list[lis
     return [setting.inputs.lay_out(shared / f"work-{node}", copies) for node in range(nodes)]
 
 
+def slow(latency: float, *, nfs: bool = True) -> list[str | float]:
+    """Options of slowfs.py: so many milliseconds an operation, a part of it for one on data."""
+    options: list[str | float] = ["--max-inflight", SERVED_AT_ONCE, *nfs * ["--nfs"]]
+    return [*options, "--latency-ms", latency, "--data-latency-ms", latency * DATA_PART]
+
+
 def run(
     setting: Setting,
     way: Way,
     *,
     nodes: int = 1,
     copies: int = 1,
-    latency: float | None = None,
-    nfs: bool = True,
+    share: Sequence[str | float] | None = None,
     before: Sequence[str] = (),
 ) -> Outcome:
-    """Run ``way`` on so many nodes at once; without a ``latency`` the share is a local folder."""
+    """Run ``way`` on so many nodes at once.
+
+    ``share``: options of slowfs.py; without, a local folder is in its place.
+    """
     with measuring.fresh_folder() as folder, ExitStack() as stack:
         backing = folder / "shared"
         targets = lay_out(setting, backing, nodes, copies)
         mounts = [folder / f"node-{node}" for node in range(nodes)]
-        if latency is None:
+        if share is None:
             mounts = [backing] * nodes
         else:
-            options: list[str | float] = ["--max-inflight", SERVED_AT_ONCE, *nfs * ["--nfs"]]
-            options += ["--latency-ms", latency, "--data-latency-ms", latency * DATA_PART]
-            stack.enter_context(slowfs.mounted(backing, *mounts, options=options))
+            stack.enter_context(slowfs.mounted(backing, *mounts, options=share))
             for mount in mounts:
                 slowfs.reset(mount)
         places = []
@@ -176,7 +182,7 @@ def run(
                 )
             )
         wall = time.monotonic() - begun
-        counted = [slowfs.stats(mount) for mount in mounts] if latency is not None else []
+        counted = [slowfs.stats(mount) for mount in mounts] if share is not None else []
         hits = {}
         for node, names in enumerate(targets):
             for name in names:
@@ -229,11 +235,10 @@ def grouped(operations: dict[str, dict[str, float]]) -> dict[str, float]:
     return groups
 
 
-def count(setting: Setting, way: Way, *, nfs: bool) -> dict[str, Any]:
+def count(setting: Setting, way: Way, copies: int, *, nfs: bool) -> dict[str, Any]:
     """Operations of a run and of each protein, from two lengths of it."""
-    copies = setting.arguments.copies
-    few = run(setting, way, latency=0, nfs=nfs)
-    many = run(setting, way, latency=0, nfs=nfs, copies=copies)
+    few = run(setting, way, share=slow(0, nfs=nfs))
+    many = run(setting, way, share=slow(0, nfs=nfs), copies=copies)
     kinds = by_kind(few.operations, few.targets, many.operations, many.targets)
     total = line(few.waited_for, few.targets, many.waited_for, many.targets)
     rows: list[list[object]] = [[kind, n["run"], n["protein"]] for kind, n in kinds.items()]
@@ -244,14 +249,14 @@ def count(setting: Setting, way: Way, *, nfs: bool) -> dict[str, Any]:
     return {"nfs": nfs, "kinds": kinds, "waited_for": total, "groups": grouped(kinds)}
 
 
-def count_calls(setting: Setting, way: Way) -> dict[str, Any] | None:
+def count_calls(setting: Setting, way: Way, most: int) -> dict[str, Any] | None:
     """System calls that name the working folder, by strace, on a local disk."""
     if not shutil.which("strace"):
         print("system calls are not counted: there is no strace on PATH\n")
         return None
     found: list[Counter[str]] = []
     targets = []
-    for copies in (1, setting.arguments.copies):
+    for copies in (1, most):
         with measuring.fresh_folder() as folder:
             trace = folder / "trace"
             argv = ["strace", "-f", "-y", "-qq", "-e", f"trace={TRACED}", "-o", str(trace)]
@@ -284,16 +289,18 @@ def shared_calls(trace: Iterable[str]) -> Iterator[str]:
             yield "empty read" if name == "read" and call.endswith("= 0") else name
 
 
-def matrix(setting: Setting, ways: list[str]) -> list[dict[str, Any]]:
+def matrix(
+    setting: Setting, ways: list[str], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Every way at every latency with every number of nodes."""
-    arguments = setting.arguments
     results: list[dict[str, Any]] = []
     rows: list[list[object]] = []
     expected: dict[str, bytes] = {}
     for nodes in arguments.nodes:
         for latency in (None, *arguments.latencies):
             for name in ways:
-                outcome = run(setting, WAYS[name], nodes=nodes, latency=latency)
+                share = None if latency is None else slow(latency)
+                outcome = run(setting, WAYS[name], nodes=nodes, share=share)
                 for target, content in outcome.hits.items():
                     if expected.setdefault(target, content) != content:
                         raise SystemExit(f"{name}: the hits of {target} differ")
@@ -316,25 +323,24 @@ def matrix(setting: Setting, ways: list[str]) -> list[dict[str, Any]]:
     return results
 
 
-def long_runs(setting: Setting, way: Way) -> dict[str, Any]:
+def long_runs(setting: Setting, way: Way, arguments: argparse.Namespace) -> dict[str, Any]:
     """Wall seconds of a longer run on the slowest share and on local disk."""
-    arguments = setting.arguments
     slowest = max(arguments.latencies)
-    places: dict[str, float | None] = {"local disk": None, f"{slowest:g} ms": slowest}
+    places = {"local disk": None, f"{slowest:g} ms": slow(slowest)}
     walls: dict[str, list[float]] = {place: [] for place in places}
     proteins = 0
     for turn in range(arguments.repeat):
         for place in places if turn % 2 == 0 else reversed(places):
-            outcome = run(setting, way, copies=arguments.long_copies, latency=places[place])
+            outcome = run(setting, way, copies=arguments.long_copies, share=places[place])
             walls[place].append(outcome.wall)
             proteins = outcome.targets
-    local, slow = (statistics.median(found) for found in walls.values())
+    local, there = (statistics.median(found) for found in walls.values())
     rows: list[list[object]] = [[place, statistics.median(w), w] for place, w in walls.items()]
     for row in rows:
         row[2] = f"{min(walls[str(row[0])]):.2f} to {max(walls[str(row[0])]):.2f}"
     title = f"{way.label}, {proteins} proteins"
-    print_table([title, "wall s", "range"], [*rows, ["ratio", slow / local, ""]])
-    return {"way": way.label, "proteins": proteins, "walls": walls, "ratio": slow / local,
+    print_table([title, "wall s", "range"], [*rows, ["ratio", there / local, ""]])
+    return {"way": way.label, "proteins": proteins, "walls": walls, "ratio": there / local,
             "goal": GOAL_WALL}  # fmt: skip
 
 
@@ -371,17 +377,23 @@ def main() -> None:
     with measuring.fresh_folder() as folder:
         home = measuring.dali_home_or_replay(arguments, folder)
         measuring.build_bundle(inputs, home, folder / "bundle", arguments.workers)
-        setting = Setting(arguments, inputs, home, measuring.bundle_in(folder / "bundle"))
+        bundle = measuring.bundle_in(folder / "bundle")
+        setting = Setting(inputs, home, bundle, arguments.workers)
         ways = arguments.ways.split(",")
         if arguments.dali_home is None:
             print("no DALI: the programs are replayed ones, upstream's ways are left out\n")
             ways = [way for way in ways if WAYS[way].ours]
         operations = {
-            name: [count(setting, WAYS[name], nfs=nfs) for nfs in (True, False)] for name in ways
+            name: [count(setting, WAYS[name], arguments.copies, nfs=nfs) for nfs in (True, False)]
+            for name in ways
         }
-        calls = {name: count_calls(setting, WAYS[name]) for name in ways if WAYS[name].ours}
-        runs = matrix(setting, ways)
-        long = long_runs(setting, WAYS["ours-bundle"]) if "ours-bundle" in ways else None
+        calls = {
+            name: count_calls(setting, WAYS[name], arguments.copies)
+            for name in ways
+            if WAYS[name].ours
+        }
+        runs = matrix(setting, ways, arguments)
+        long = long_runs(setting, WAYS["ours-bundle"], arguments) if "ours-bundle" in ways else None
     measuring.write_json(
         arguments.json,
         arguments.dali_home,
