@@ -154,9 +154,9 @@ def cost_model(setting: Setting, count: int, candidates: int) -> dict[str, Any]:
         for part in equal_tasks(costs, TASKS)
     ]
     total = error(pairs)
-    print(
+    measuring.say(
         f"{count} proteins of {candidates} candidates; the model is scaled by {correction:.2f}"
-        f" after the first {len(known)}\n"
+        f" after the first {len(known)}"
     )
     rows: list[list[object]] = [
         [f"task {number}, {len(unknown) // TASKS} proteins", is_, was, f"{is_ / was - 1:+.1%}"]
@@ -164,6 +164,8 @@ def cost_model(setting: Setting, count: int, candidates: int) -> dict[str, Any]:
     ]
     rows.append(["all", sum(i for i, _ in pairs), sum(w for _, w in pairs), f"{total:+.1%}"])
     print_table(["the others", "CPU s", "predicted", f"error (goal {GOAL_ERROR:.0%})"], rows)
+    worst = max(abs(is_ / was - 1) for is_, was in tasks)
+    measuring.print_goal("error of a task's predicted time", worst, GOAL_ERROR, "%")
     spread = {size: expected_error(pairs, size) for size in TASK_SIZES}
     print_table(
         ["proteins a task", "expected error, from the spread of single proteins"],
@@ -212,9 +214,16 @@ def main() -> None:
         home = arguments.dali_home.absolute()
         measuring.build_bundle(inputs, home, folder / "bundle", arguments.workers)
         setting = Setting(inputs, home, measuring.bundle_in(folder / "bundle"), arguments.workers)
-        print(f"{len(inputs.candidates)} proteins, {inputs.pairs} pairs\n")
+        measuring.say(
+            f"{len(inputs.candidates)} proteins, {inputs.pairs} pairs; a share with"
+            f" {OPERATION_MS} ms an operation, {CHANGE_MS} ms one that makes or renames; a typical protein has"
+            f" {CANDIDATES} candidates"
+        )
         rows = table(setting, inputs.pairs, arguments.repeat)
         print_rows(rows)
+        measuring.print_goal(
+            f"a protein on {NODE_CORES} cores, bundle", rows[-1]["node_seconds"], GOAL_PROTEIN, "s"
+        )
         model = None
         if arguments.proteins:
             model = cost_model(setting, arguments.proteins, arguments.model_candidates)

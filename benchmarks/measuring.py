@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "sample"
 TICKS = os.sysconf("SC_CLK_TCK")
 LAST_LINES = 15
+_report: list[dict[str, Any]] = []
+"""What was printed for people, for docs/benchmarks.md: texts, tables, goals."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,7 @@ def write_json(path: Path | None, dali_home: Path | None, **content: Any) -> Non
             "commit": _commit(),
             "machine": machine(),
             "versions": versions(dali_home),
+            "report": _report,
             **content,
         }
         path.write_text(json.dumps(document, indent=1) + "\n")
@@ -310,15 +313,46 @@ def _fingerprint(dali_home: Path | None) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, its first column to the left and all others to the right."""
-    texts = [[_shown(cell) for cell in row] for row in (header, *rows)]
+    """Print a table, its first column to the left and all others to the right; keep it."""
+    texts = [[shown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[at]) for row in texts) for at in range(len(header))]
     for row in texts:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         print("  ".join(cells).rstrip())
     print()
+    _report.append({"table": [list(header), *map(list, rows)]})
 
 
-def _shown(cell: object) -> str:
+def say(text: str) -> None:
+    """Print a paragraph; keep it."""
+    print(f"{text}\n")
+    _report.append({"text": text})
+
+
+def print_goal(
+    what: str, measured: float, goal: float, unit: str = "", *, at_most: bool = True
+) -> None:
+    """Print a figure beside its goal; keep it. ``unit`` % is of fractions."""
+    met = measured <= goal if at_most else measured >= goal
+    kept = {"what": what, "measured": measured, "goal": goal, "unit": unit, "at_most": at_most}
+    print(f"{what}: {with_unit(measured, unit)}, {goal_text(kept)}{'' if met else ', missed'}\n")
+    _report.append({"goal": {**kept, "met": met}})
+
+
+def goal_text(kept: Mapping[str, Any]) -> str:
+    """A goal of ``print_goal`` in words."""
+    bound = "at most" if kept["at_most"] else "at least"
+    return f"goal {bound} {with_unit(kept['goal'], kept['unit'])}"
+
+
+def with_unit(number: float, unit: str) -> str:
+    """A number for people."""
+    if unit == "%":
+        return f"{100 * number:.3g} %"
+    return f"{number:.3g} {unit}".rstrip()
+
+
+def shown(cell: object) -> str:
+    """A cell of a table."""
     return f"{cell:.2f}" if isinstance(cell, float) else str(cell)

@@ -249,6 +249,20 @@ def count(setting: Setting, way: Way, copies: int, *, nfs: bool) -> dict[str, An
     return {"nfs": nfs, "kinds": kinds, "waited_for": total, "groups": grouped(kinds)}
 
 
+def print_goals(operations: dict[str, Any], calls: dict[str, Any] | None) -> None:
+    """Operations a protein by three counts: what is asked for, NFS's round trips, FUSE's."""
+    what = "operations a protein with a bundle"
+    asked = operations["groups"][ASKED_FOR]
+    measuring.print_goal(f"{what}: asked for by dpam-hpc", asked, GOAL_OPERATIONS)
+    if calls:
+        trips = calls["nfs_round_trips"]
+        measuring.print_goal(f"{what}: round trips of NFSv4.1, estimated", trips, GOAL_OPERATIONS)
+    every = operations["waited_for"]["protein"]
+    measuring.print_goal(
+        f"{what}: counted by FUSE, look-ups and closes too", every, GOAL_OPERATIONS
+    )
+
+
 def count_calls(setting: Setting, way: Way, most: int) -> dict[str, Any] | None:
     """System calls that name the working folder, by strace, on a local disk."""
     if not shutil.which("strace"):
@@ -319,7 +333,7 @@ def matrix(
                 )  # fmt: skip
     header = ["", "nodes", "share", "wall s", "CPU s", "operations", "a protein", "in flight"]
     print_table(header, rows)
-    print(f"the same hits in all {len(results)} runs, field 5 of the headers aside\n")
+    measuring.say(f"the same hits in all {len(results)} runs, field 5 of the headers aside")
     return results
 
 
@@ -340,6 +354,7 @@ def long_runs(setting: Setting, way: Way, arguments: argparse.Namespace) -> dict
         row[2] = f"{min(walls[str(row[0])]):.2f} to {max(walls[str(row[0])]):.2f}"
     title = f"{way.label}, {proteins} proteins"
     print_table([title, "wall s", "range"], [*rows, ["ratio", there / local, ""]])
+    measuring.print_goal(f"wall at {slowest:g} ms, of local disk's", there / local, GOAL_WALL, "%")
     return {"way": way.label, "proteins": proteins, "walls": walls, "ratio": there / local,
             "goal": GOAL_WALL}  # fmt: skip
 
@@ -381,7 +396,7 @@ def main() -> None:
         setting = Setting(inputs, home, bundle, arguments.workers)
         ways = arguments.ways.split(",")
         if arguments.dali_home is None:
-            print("no DALI: the programs are replayed ones, upstream's ways are left out\n")
+            measuring.say("no DALI: the programs are replayed ones, upstream's ways are left out")
             ways = [way for way in ways if WAYS[way].ours]
         operations = {
             name: [count(setting, WAYS[name], arguments.copies, nfs=nfs) for nfs in (True, False)]
@@ -392,6 +407,8 @@ def main() -> None:
             for name in ways
             if WAYS[name].ours
         }
+        if "ours-bundle" in ways:
+            print_goals(operations["ours-bundle"][0], calls["ours-bundle"])
         runs = matrix(setting, ways, arguments)
         long = long_runs(setting, WAYS["ours-bundle"], arguments) if "ours-bundle" in ways else None
     measuring.write_json(
