@@ -216,8 +216,8 @@ def main() -> None:
         setting = Setting(inputs, home, measuring.bundle_in(folder / "bundle"), arguments.workers)
         measuring.say(
             f"{len(inputs.candidates)} proteins, {inputs.pairs} pairs; a share with"
-            f" {OPERATION_MS} ms an operation, {CHANGE_MS} ms one that makes or renames; a typical protein has"
-            f" {CANDIDATES} candidates"
+            f" {OPERATION_MS} ms an operation, {CHANGE_MS} ms one that makes or renames; a typical"
+            f" protein has {CANDIDATES} candidates"
         )
         rows = table(setting, inputs.pairs, arguments.repeat)
         print_rows(rows)

@@ -73,6 +73,13 @@ def test_files_pass_through_and_are_counted(mount: Mount) -> None:
     assert slowfs.stats(node)["operations"] == {}
 
 
+def test_large_files_pass_in_large_parts(mount: Mount) -> None:
+    (node,) = mount()
+    slowfs.reset(node)
+    (node / "file").write_bytes(b"x" * slowfs.TRANSFER)
+    assert slowfs.stats(node)["operations"]["write"] == 1
+
+
 def test_nodes_share_files_and_a_server(mount: Mount) -> None:
     one, other = mount("--max-inflight", 1, "--latency-ms", 40, nodes=2)
     write(one / "file")
