@@ -90,6 +90,7 @@ def make_data(folder: Path) -> None:
     (folder / "bin").mkdir()
     for command, does in {
         "sbatch": f"echo {JOB}",
+        "scontrol": "echo MaxArraySize = 100001",
         "squeue": f"cat {folder}/queue",
         "sacct": "echo accounting storage is disabled >&2; exit 1",
     }.items():
