@@ -170,7 +170,7 @@ class Server:
 
 
 class Counters:
-    """What reached the server from a mount: operations by kind and by top folder, errors."""
+    """What reached the server from a mount: operations by kind, in all and by folder, errors."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -179,15 +179,14 @@ class Counters:
     def reset(self) -> None:
         """All to zero."""
         with self._lock:
-            self._operations = collections.Counter[str]()
-            self._folders = collections.Counter[str]()
+            self._folders: dict[str, collections.Counter[str]] = {}
             self._errors = collections.Counter[str]()
 
     def count(self, operation: str, path: str, error: OSError | None) -> None:
         """One more operation."""
         with self._lock:
-            self._operations[operation] += 1
-            self._folders["/".join(path.split("/")[:2]) or "/"] += 1
+            folder = os.path.dirname(path)
+            self._folders.setdefault(folder, collections.Counter())[operation] += 1
             if error is not None:
                 name = errno.errorcode.get(error.errno or 0, str(error.errno))
                 self._errors[f"{operation}:{name}"] += 1
@@ -196,8 +195,8 @@ class Counters:
         """As JSON."""
         with self._lock:
             content = {
-                "operations": dict(self._operations),
-                "folders": dict(self._folders),
+                "operations": sum(self._folders.values(), collections.Counter[str]()),
+                "folders": self._folders,
                 "errors": dict(self._errors),
                 "peak_inflight": peak_inflight,
             }
