@@ -148,7 +148,11 @@ def shared_fs_plots(name: str, result: Result) -> Plots:
             drawn = axes.bar(x, y, width, hatch=hatch, label=group, **PAPER)
             axes.bar_label(drawn, [f"{value:.0f}" for value in y])
         axes.set_xticks(range(len(ways)), ways)
-        axes.set(ylabel="operations a protein", yscale="log", ylim=(0.5, None))
+        axes.set(
+            ylabel="operations a protein",
+            yscale="log",
+            ylim=(0.5, 4 * max(max(found.values()) for found in bars.values())),
+        )
         axes.legend()
 
     return {
@@ -171,7 +175,8 @@ def headline_plots(name: str, result: Result) -> Plots:
         axes.bar_label(drawn, [f" {value:.2g} s" for value in values])
         axes.axvline(result["goal_protein"], color="black", linestyle="--", label="goal")
         axes.set(xscale="log", xlabel=f"s a protein on {result['node_cores']} cores, predicted")
-        axes.legend()
+        axes.set_xlim(right=3 * max(values))
+        axes.legend(loc="lower right")
 
     def scatter(figure: Any) -> None:
         axes = figure.subplots()
@@ -189,7 +194,23 @@ def headline_plots(name: str, result: Result) -> Plots:
     return found
 
 
+def bundle_reading_plots(name: str, result: Result) -> Plots:
+    """Seconds by templates that are needed."""
+
+    def seconds(figure: Any) -> None:
+        axes = figure.subplots()
+        x, y = zip(*((row["rows"], row["seconds"]) for row in result["rows"]), strict=True)
+        axes.plot(x, y, marker="o", label="rows, read where they lie", **INK)
+        copied = result["whole"]["seconds"]
+        axes.axhline(copied, color="black", linestyle="--", label="the whole bundle, copied")
+        axes.set(xscale="log", yscale="log", xlabel="templates that a node needs", ylabel="s")
+        axes.legend()
+
+    return {f"{name}-seconds.svg": ("Time until a node has its templates", seconds)}
+
+
 PLOTS: dict[str, Callable[[str, Result], Plots]] = {
+    "bundle_reading": bundle_reading_plots,
     "headline": headline_plots,
     "shared_fs": shared_fs_plots,
 }
