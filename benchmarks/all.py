@@ -58,7 +58,13 @@ BENCHMARKS = (
         fuse=True,
     ),
     Benchmark("step7", "step7.py", ("--bundle", "--count"), real=True),
-    Benchmark("headline", "headline.py", real=True, fuse=True),
+    Benchmark(
+        "headline",
+        "headline.py",
+        ("--targets", "A0A0K2WPR7,O05011", "--candidates", "16"),
+        real=True,
+        fuse=True,
+    ),
     Benchmark(
         "shared_fs",
         "shared_fs.py",
