@@ -148,15 +148,15 @@ def test_orders_at_run_time(mount: Mount) -> None:
 
 def test_a_hang_ends_by_itself_or_by_an_order(mount: Mount) -> None:
     (node,) = mount()
+    begun = time.monotonic()
     slowfs.order(node, "hang 0.3")
-    begun = time.monotonic()
     write(node / "file")
-    assert 0.25 < time.monotonic() - begun < 10
+    assert 0.3 <= time.monotonic() - begun < 20
     slowfs.order(node, "hang 60")
-    threading.Timer(0.2, slowfs.order, (node, "clear")).start()
     begun = time.monotonic()
+    threading.Timer(0.2, slowfs.order, (node, "clear")).start()
     write(node / "other")
-    assert 0.15 < time.monotonic() - begun < 10
+    assert 0.2 <= time.monotonic() - begun < 20
 
 
 def test_a_quota_is_given_back(mount: Mount) -> None:
