@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -122,6 +123,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
     """An empty folder on local disk, removed in the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # in order: it is removed
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         yield folder
