@@ -59,6 +59,7 @@ def run(benchmark: Benchmark, arguments: argparse.Namespace) -> str:
     argv = [sys.executable, str(HERE / benchmark.script), *benchmark.arguments.split()]
     argv += ["--json", str(results)]
     environment = {k: v for k, v in os.environ.items() if k != "DALI_HOME"}
+    environment["PYTHONUNBUFFERED"] = "1"
     if benchmark.real:
         environment["DALI_HOME"] = str(arguments.dali_home.absolute())
         if arguments.inputs and "--inputs" not in argv:

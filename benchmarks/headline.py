@@ -204,8 +204,8 @@ def parse() -> argparse.Namespace:
     measuring.add_input_arguments(parser)
     parser.add_argument("--repeat", type=int, default=2, help="of the table")
     parser.add_argument("--copies", type=int, default=4, help="of each protein in our runs")
-    parser.add_argument("--proteins", type=int, default=96, help="of the cost model; 0: without")
-    parser.add_argument("--model-candidates", type=int, default=12, help="of each of them")
+    parser.add_argument("--proteins", type=int, default=48, help="of the cost model; 0: without")
+    parser.add_argument("--model-candidates", type=int, default=40, help="of each of them")
     arguments = parser.parse_args()
     if 0 < arguments.proteins < 2 * cost.ENOUGH_MEASURED:
         parser.error(f"--proteins: at least {2 * cost.ENOUGH_MEASURED}, half of them to fit")
