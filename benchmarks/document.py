@@ -17,8 +17,7 @@ PLOTS_FOLDER = ROOT / "docs" / "benchmarks"
 LOOKS = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 """Marker and line of each curve: they differ without colour too."""
 INK = {"color": "black", "mfc": "white"}
-PAPER = {"color": "white", "edgecolor": "black"}
-HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+FILLS = ("white", "lightgrey", "darkgrey", "grey", "black")
 Result = Mapping[str, Any]
 
 HEAD = """\
@@ -142,10 +141,10 @@ def shared_fs_plots(name: str, result: Result) -> Plots:
             groups += [group for group in found if group not in groups]
         axes = figure.subplots()
         width = 0.8 / len(groups)
-        for at, (group, hatch) in enumerate(zip(groups, HATCHES, strict=False)):
+        for at, (group, fill) in enumerate(zip(groups, FILLS, strict=False)):
             x = [number + (at - (len(groups) - 1) / 2) * width for number in range(len(ways))]
             y = [bars[way].get(group, 0.0) for way in ways]
-            drawn = axes.bar(x, y, width, hatch=hatch, label=group, **PAPER)
+            drawn = axes.bar(x, y, width, color=fill, edgecolor="black", label=group)
             axes.bar_label(drawn, [f"{value:.0f}" for value in y])
         axes.set_xticks(range(len(ways)), ways)
         axes.set(
@@ -171,7 +170,7 @@ def headline_plots(name: str, result: Result) -> Plots:
         axes = figure.subplots()
         names = [row["name"] for row in reversed(rows)]
         values = [row["node_seconds"] for row in reversed(rows)]
-        drawn = axes.barh(names, values, hatch="///", **PAPER)
+        drawn = axes.barh(names, values, color="lightgrey", edgecolor="black")
         axes.bar_label(drawn, [f" {value:.2g} s" for value in values])
         axes.axvline(result["goal_protein"], color="black", linestyle="--", label="goal")
         axes.set(xscale="log", xlabel=f"s a protein on {result['node_cores']} cores, predicted")
@@ -185,6 +184,7 @@ def headline_plots(name: str, result: Result) -> Plots:
         ends = [min(predicted), max(predicted)]
         axes.plot(ends, ends, "k--", label="equal")
         axes.set(xscale="log", yscale="log", xlabel="predicted, CPU s", ylabel="measured, CPU s")
+        axes.xaxis.set_minor_formatter("")
         axes.legend()
 
     found: Plots = {f"{name}-protein.svg": ("Time of a typical protein on one node", seconds)}
