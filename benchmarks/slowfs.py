@@ -18,6 +18,7 @@ import argparse
 import collections
 import ctypes
 import errno
+import functools
 import json
 import multiprocessing
 import os
@@ -227,6 +228,7 @@ def read_at_once(mount: str) -> None:
         knob.write_text(f"{TRANSFER // 1024}\n")
 
 
+@functools.cache
 def why_none() -> str:
     """Why this machine cannot mount one, or nothing."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
