@@ -32,11 +32,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Benchmarks that need no real DALI; `make bench DALI_HOME=...` adds those that do.
+# Benchmarks that need no real DALI, and docs/benchmarks.md from all results; `make bench DALI_HOME=...` adds
+# those that do, on INPUTS where that is given, else on the sample; ONLY=NAME,NAME chooses some.
 bench: setup
-	$(BIN)/python benchmarks/busy.py
-	$(BIN)/python benchmarks/scale.py --targets 28000
-	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
+	$(BIN)/python benchmarks/all.py $(if $(INPUTS),--inputs $(INPUTS)) $(if $(ONLY),--only $(ONLY))
 
 # After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs,
 # image.txt what an image with dpam needs.

@@ -174,9 +174,9 @@ def main() -> None:
     summary = measured.summary()
     result = busy(found, workers)
     nominal = pairs * seconds / (result.program_seconds / result.whole)
-    print(
+    measuring.say(
         f"{pairs} pairs of {seconds} s, {len(sizes)} targets of {min(sizes)} to {max(sizes)}"
-        f" candidates, {workers} workers on {len(os.sched_getaffinity(0))} cores\n"
+        f" candidates, {workers} workers on {len(os.sched_getaffinity(0))} cores"
     )
     rows = [
         ["program seconds, from the first unit handed out to the end", f"{result.whole:.1%}"],
@@ -194,6 +194,9 @@ def main() -> None:
         "programs": steps["sleep"],
         "all": measured.cpu,
     }
+    measuring.print_goal(
+        "workers' time in which programs run", result.whole, GOAL, "%", at_most=False
+    )
     rows = [[name, spent, 1000 * spent / pairs] for name, spent in cpu.items()]
     print_table(["CPU seconds", "", "ms a pair"], rows)
     measuring.write_json(

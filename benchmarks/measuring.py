@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from dpam_hpc import __version__ as dpam_hpc_version
 from dpam_hpc.align.dali import install
 from dpam_hpc.errors import DpamHpcError
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder, chosen_targets
@@ -26,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "sample"
 TICKS = os.sysconf("SC_CLK_TCK")
 LAST_LINES = 15
+_report: list[dict[str, Any]] = []
+"""What was printed for people, for docs/benchmarks.md: texts, tables, goals."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
     """An empty folder on local disk, removed in the end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # in order: it is removed
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         yield folder
@@ -176,11 +183,15 @@ class Inputs:
                 shutil.copyfile(file, folder / file.name)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+def add_input_arguments(parser: argparse.ArgumentParser, *, needs_dali: bool = True) -> None:
     """Options that name DALI and the inputs."""
     home = os.environ.get("DALI_HOME")
     parser.add_argument(
-        "--dali-home", type=Path, default=home, required=not home, help="default: $DALI_HOME"
+        "--dali-home",
+        type=Path,
+        default=home,
+        required=needs_dali and not home,
+        help="default: $DALI_HOME" + ("" if needs_dali else "; without, replayed programs"),
     )
     parser.add_argument(
         "--inputs",
@@ -197,6 +208,17 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """The option for the file with the results."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
+
+
+def dali_home_or_replay(arguments: argparse.Namespace, folder: Path) -> Path:
+    """DALI as named, else programs that answer from the recordings of the tests."""
+    if arguments.dali_home is not None:
+        return Path(arguments.dali_home).absolute()
+    home = folder / "replayed"
+    make = "import sys; from pathlib import Path; from tests import replay; "
+    make += "replay.make_home(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", make, str(home)], cwd=ROOT, check=True, timeout=60)
+    return home
 
 
 def build_bundle(inputs: Inputs, dali_home: Path, folder: Path, workers: int) -> Measured:
@@ -223,21 +245,42 @@ def without_template_length(hits: bytes) -> bytes:
 
 
 def write_json(path: Path | None, dali_home: Path | None, **content: Any) -> None:
-    """Write results, with the machine that they were measured on, if a file is asked for."""
+    """Write results, if a file is asked for, with what they were measured by and on."""
     if path is not None:
-        document = {"machine": machine(dali_home), **content}
+        document = {
+            "benchmark": Path(sys.argv[0]).stem,
+            "arguments": [_without_folder(word) for word in sys.argv[1:]],
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "commit": _commit(),
+            "machine": machine(),
+            "versions": versions(dali_home),
+            "report": _report,
+            **content,
+        }
         path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def machine(dali_home: Path | None) -> dict[str, Any]:
+def _without_folder(word: str) -> str:
+    """An argument; of a path only the last part, since the rest says nothing elsewhere."""
+    return Path(word).name if "/" in word else word
+
+
+def machine() -> dict[str, Any]:
     """What the numbers depend on."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "load": round(os.getloadavg()[0], 1),
         "kernel": platform.release(),
+    }
+
+
+def versions(dali_home: Path | None) -> dict[str, str]:
+    """Of the programs; DALI's is the fingerprint of its import."""
+    return {
+        "dpam-hpc": dpam_hpc_version,
         "python": platform.python_version(),
-        "commit": _commit(),
         "dali_import": _fingerprint(dali_home),
     }
 
@@ -272,15 +315,46 @@ def _fingerprint(dali_home: Path | None) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table, its first column to the left and all others to the right."""
-    texts = [[_shown(cell) for cell in row] for row in (header, *rows)]
+    """Print a table, its first column to the left and all others to the right; keep it."""
+    texts = [[shown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[at]) for row in texts) for at in range(len(header))]
     for row in texts:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         print("  ".join(cells).rstrip())
     print()
+    _report.append({"table": [list(header), *map(list, rows)]})
 
 
-def _shown(cell: object) -> str:
+def say(text: str) -> None:
+    """Print a paragraph; keep it."""
+    print(f"{text}\n")
+    _report.append({"text": text})
+
+
+def print_goal(
+    what: str, measured: float, goal: float, unit: str = "", *, at_most: bool = True
+) -> None:
+    """Print a figure beside its goal; keep it. ``unit`` % is of fractions."""
+    met = measured <= goal if at_most else measured >= goal
+    kept = {"what": what, "measured": measured, "goal": goal, "unit": unit, "at_most": at_most}
+    print(f"{what}: {with_unit(measured, unit)}, {goal_text(kept)}{'' if met else ', missed'}\n")
+    _report.append({"goal": {**kept, "met": met}})
+
+
+def goal_text(kept: Mapping[str, Any]) -> str:
+    """A goal of ``print_goal`` in words."""
+    bound = "at most" if kept["at_most"] else "at least"
+    return f"goal {bound} {with_unit(kept['goal'], kept['unit'])}"
+
+
+def with_unit(number: float, unit: str) -> str:
+    """A number for people."""
+    if unit == "%":
+        return f"{100 * number:.3g} %"
+    return f"{number:.3g} {unit}".rstrip()
+
+
+def shown(cell: object) -> str:
+    """A cell of a table."""
     return f"{cell:.2f}" if isinstance(cell, float) else str(cell)

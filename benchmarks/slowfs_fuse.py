@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import mfusepy
+import slowfs
 from slowfs import CONTROL, STATS, Counters, Faults, Server
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ class SlowFolder(mfusepy.Operations):  # type: ignore[misc]
         """How long the kernel trusts what it knows."""
         config.entry_timeout = config.negative_timeout = self.arguments.entry_ttl
         config.attr_timeout, config.use_ino, config.nullpath_ok = self.arguments.attr_ttl, 1, 1
+        connection.max_write = slowfs.TRANSFER
         connection.max_background = connection.congestion_threshold = self.arguments.threads
 
     # Names and attributes

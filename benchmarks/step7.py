@@ -180,10 +180,12 @@ def print_equality(outcomes: dict[str, list[Outcome]]) -> list[str]:
     different = differing(outcomes)
     runs = sum(len(found) for found in outcomes.values())
     if different:
-        print(f"hits differ from upstream's: {', '.join(different)}")
+        measuring.say(f"hits differ from upstream's: {', '.join(different)}")
     else:
         count = outcomes[UPSTREAM][0].count
-        print(f"hits: {count}, the same bytes in all {runs} runs, field 5 of the headers aside")
+        measuring.say(
+            f"hits: {count}, the same bytes in all {runs} runs, field 5 of the headers aside"
+        )
     return different
 
 
@@ -195,8 +197,9 @@ def print_ratios(outcomes: dict[str, list[Outcome]], pairs: int) -> dict[str, fl
     }
     for name, ratio in ratios.items():
         saved = (base - median_cpu(outcomes[name])) / pairs
-        print(f"{name}: {ratio:.2f} times less CPU than upstream; {saved:.3f} s a pair saved")
-    print()
+        measuring.say(
+            f"{name}: {ratio:.2f} times less CPU than upstream; {saved:.3f} s a pair saved"
+        )
     return ratios
 
 
@@ -265,7 +268,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         "candidates": {target: len(names) for target, names in inputs.candidates.items()},
         "workers": arguments.workers,
     }
-    print(f"{len(inputs.candidates)} targets, {inputs.pairs} pairs; {results['upstream']}\n")
+    measuring.say(f"{len(inputs.candidates)} targets, {inputs.pairs} pairs; {results['upstream']}")
     bundle = None
     if arguments.bundle:
         build = measuring.build_bundle(
@@ -273,9 +276,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         )
         bundle = measuring.bundle_in(folder / "bundle")
         results["bundle"] = {"cpu": build.cpu, "wall": build.wall, "bytes": bundle.stat().st_size}
-        print(
+        measuring.say(
             f"bundle of {len(inputs.templates)} templates, built once: {build.cpu:.2f} CPU s,"
-            f" {build.wall:.2f} s, {bundle.stat().st_size} bytes\n"
+            f" {build.wall:.2f} s, {bundle.stat().st_size} bytes"
         )
     chosen = variants(arguments, inputs, bundle, folder)
     outcomes, rows = run_all(chosen, inputs, arguments.repeat)

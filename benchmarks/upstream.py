@@ -130,7 +130,12 @@ def _segment(words: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def run_target(
-    target: str, work: Path, data: Path, dali_home: Path, threads: ThreadPoolExecutor
+    target: str,
+    work: Path,
+    data: Path,
+    dali_home: Path,
+    threads: ThreadPoolExecutor,
+    scratch: Path,
 ) -> None:
     """Write the hits of a target; a template without a file is left out, as upstream does."""
     query = (work / f"{target}.pdb").read_bytes()
@@ -140,7 +145,7 @@ def run_target(
         path = data / "ECOD70" / f"{template}.pdb"
         if not path.exists():
             return ""
-        folder = work / f"tmp_{target}_{template}"
+        folder = scratch / f"tmp_{target}_{template}"
         aligner = DaliPlAligner({"dali_home": str(dali_home)}, folder)
         (result,) = align_templates(aligner, query, query, {template: path.read_bytes()})
         return "".join(result.records)
@@ -157,10 +162,18 @@ def main() -> None:
     parser.add_argument("targets", nargs="+")
     parser.add_argument("--dali-home", type=Path, required=True)
     parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--scratch", type=Path, help="for what a pair writes; default: WORK")
     arguments = parser.parse_args()
     with ThreadPoolExecutor(arguments.workers) as threads:
         for target in arguments.targets:
-            run_target(target, arguments.work, arguments.data, arguments.dali_home, threads)
+            run_target(
+                target,
+                arguments.work,
+                arguments.data,
+                arguments.dali_home,
+                threads,
+                arguments.scratch or arguments.work,
+            )
 
 
 if __name__ == "__main__":

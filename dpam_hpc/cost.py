@@ -34,14 +34,17 @@ def seconds(query_residues: float, template_residues: float) -> float:
     return SECONDS * query_residues**2 * template_residues
 
 
-def correction(records: Iterable[Record]) -> float:
-    """By how much earlier runs were dearer than predicted; 1 where too few were measured."""
+def correction(records: Iterable[Record], mean_template: float = TYPICAL_TEMPLATE) -> float:
+    """By how much earlier runs were dearer than predicted; 1 where too few were measured.
+
+    Records do not tell the lengths of templates: they are taken for those of what is left.
+    """
     measured = predicted = 0.0
     count = 0
     for record in records:
         if record.get("cpu") and record.get("residues") and record.get("candidates"):
             measured += sum(record["cpu"].values())
-            templates = record["candidates"] * TYPICAL_TEMPLATE
+            templates = record["candidates"] * mean_template
             predicted += seconds(record["residues"], templates)
             count += 1
     if count < ENOUGH_MEASURED or not predicted:

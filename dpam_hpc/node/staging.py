@@ -1,7 +1,7 @@
 """Stage-in of a target's inputs and stage-out of its hits: all that touches the shared folder.
 
 Nine opens, reads, writes, renames and the like a target, and what a file system adds in look-ups
-and closes (``benchmarks/shared_ops.py`` counts). A hits file is written whole or not at all: beside
+and closes (``benchmarks/shared_fs.py`` counts). A hits file is written whole or not at all: beside
 the target file, flushed, checked, renamed; then the marker; then the journal record, which waits a
 moment for others.
 """

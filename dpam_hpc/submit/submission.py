@@ -62,9 +62,9 @@ def prepare(
             f"of {settings.work_dir} all {len(chosen)} targets are done or failed",
             "--retry-failed tries failures again, --redo does everything once more",
         )
-    correction = cost.correction(records(settings.work_dir))
-    templates = Templates(settings.data_dir, settings.templates)
-    found = survey(folder, left, templates, correction, on_count)
+    found = survey(folder, left, Templates(settings.data_dir, settings.templates), on_count)
+    correction = cost.correction(records(settings.work_dir), found.mean_template)
+    found = found.corrected(correction)
     cpus, remarks = _cpus(settings, platform)
     most_elements, multi_node = _arrays(platform, scheduler)
     if multi_node and platform.scheduler.submit_mode == "array":

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpam_hpc import cost
 from dpam_hpc.bundle import Bundle
+from dpam_hpc.cost import TYPICAL_TEMPLATE
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
 READERS = 16
 AT_ONCE = 32
 """Targets that a reader is given at a time: one by one, threads cost more than the look."""
+
+Look = tuple[float, int, int, list[str]]
+"""Of a target: predicted CPU seconds, pairs, residues of its templates, what is wrong with it."""
 
 
 @dataclass
@@ -24,13 +28,23 @@ class Survey:
     costs: list[tuple[str, float]] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     pairs: int = 0
+    template_residues: int = 0
+
+    @property
+    def mean_template(self) -> float:
+        """Residues of a candidate, on average."""
+        return self.template_residues / self.pairs if self.template_residues else TYPICAL_TEMPLATE
+
+    def corrected(self, factor: float) -> Survey:
+        """The same with all predictions scaled."""
+        return replace(self, costs=[(target, seconds * factor) for target, seconds in self.costs])
 
 
 class Templates:
     """Which templates there are, and their lengths as far as dpam's ECOD_length tells."""
 
     def __init__(self, data_dir: Path | None, bundle: Path | None) -> None:
-        self.lengths = dict.fromkeys(_known(data_dir, bundle), cost.TYPICAL_TEMPLATE)
+        self.lengths = dict.fromkeys(_known(data_dir, bundle), TYPICAL_TEMPLATE)
         if data_dir is not None:
             for name, residues in _ecod_lengths(data_dir / "ECOD_length"):
                 if name in self.lengths:
@@ -63,38 +77,37 @@ def survey(
     folder: WorkFolder,
     targets: Sequence[str],
     templates: Templates,
-    correction: float = 1.0,
     on_count: Callable[[int, int], None] = lambda done, total: None,
 ) -> Survey:
     """Look at every target: two files each, the query's size and the candidates' text."""
     found = Survey()
     parts = [targets[begin : begin + AT_ONCE] for begin in range(0, len(targets), AT_ONCE)]
 
-    def look(part: Sequence[str]) -> list[tuple[float, int, list[str]]]:
+    def look(part: Sequence[str]) -> list[Look]:
         return [_look(folder, target, templates.lengths) for target in part]
 
     with ThreadPoolExecutor(READERS) as readers:
         for part, answers in zip(parts, readers.map(look, parts), strict=True):
-            for target, (seconds, pairs, problems) in zip(part, answers, strict=True):
-                found.costs.append((target, seconds * correction))
+            for target, (seconds, pairs, residues, problems) in zip(part, answers, strict=True):
+                found.costs.append((target, seconds))
                 found.pairs += pairs
+                found.template_residues += residues
                 found.problems += [(target, problem) for problem in problems]
             on_count(len(found.costs), len(targets))
     return found
 
 
-def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> tuple[float, int, list[str]]:
-    """A target's predicted CPU seconds, its pairs, and what is wrong with it."""
+def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> Look:
     try:
         size = _query_size(folder, target)
     except OSError:
-        return 0.0, 0, [f"no {target}.pdb"]
+        return 0.0, 0, 0, [f"no {target}.pdb"]
     name = f"{target}{CANDIDATES_SUFFIX}"
     try:
         with open(f"{folder.candidates_folder}/{name}", "rb", buffering=0) as file:
             candidates = file.read().decode(errors="replace").split()
     except OSError as error:
-        return 0.0, 0, [f"{name}: {error.strerror}"]
+        return 0.0, 0, 0, [f"{name}: {error.strerror}"]
     problems = []
     try:
         residues = sum(map(lengths.__getitem__, candidates))
@@ -104,7 +117,7 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> tuple[flo
         problems.append(f"unknown templates: {_some(unknown)}")
     if candidates and size == 0:
         problems.append(f"{target}.pdb is empty")
-    return cost.seconds(cost.residues(size), residues), len(candidates), problems
+    return cost.seconds(cost.residues(size), residues), len(candidates), residues, problems
 
 
 def _query_size(folder: WorkFolder, target: str) -> int:

@@ -67,10 +67,17 @@ def test_files_pass_through_and_are_counted(mount: Mount) -> None:
     counted = slowfs.stats(node)
     wanted = {"mkdir": 1, "create": 1, "write": 1, "rename": 1, "link": 1, "open": 1, "readdir": 1}
     assert {kind: counted["operations"][kind] for kind in wanted} == wanted
-    assert counted["folders"]["/linked"] > 0
+    assert counted["folders"]["/folder"]["create"] == 1
     assert counted["errors"].keys() == {"getattr:ENOENT"}
     slowfs.reset(node)
     assert slowfs.stats(node)["operations"] == {}
+
+
+def test_large_files_pass_in_large_parts(mount: Mount) -> None:
+    (node,) = mount()
+    slowfs.reset(node)
+    (node / "file").write_bytes(b"x" * slowfs.TRANSFER)
+    assert slowfs.stats(node)["operations"]["write"] == 1
 
 
 def test_nodes_share_files_and_a_server(mount: Mount) -> None:
@@ -141,15 +148,15 @@ def test_orders_at_run_time(mount: Mount) -> None:
 
 def test_a_hang_ends_by_itself_or_by_an_order(mount: Mount) -> None:
     (node,) = mount()
+    begun = time.monotonic()
     slowfs.order(node, "hang 0.3")
-    begun = time.monotonic()
     write(node / "file")
-    assert 0.25 < time.monotonic() - begun < 10
+    assert 0.3 <= time.monotonic() - begun < 20
     slowfs.order(node, "hang 60")
-    threading.Timer(0.2, slowfs.order, (node, "clear")).start()
     begun = time.monotonic()
+    threading.Timer(0.2, slowfs.order, (node, "clear")).start()
     write(node / "other")
-    assert 0.15 < time.monotonic() - begun < 10
+    assert 0.2 <= time.monotonic() - begun < 20
 
 
 def test_a_quota_is_given_back(mount: Mount) -> None:

@@ -62,3 +62,8 @@ def test_records_without_measurements_do_not_count() -> None:
     enough = [record(2.0)] * cost.ENOUGH_MEASURED
     assert cost.correction(empty * 20) == 1.0
     assert cost.correction(empty + enough) == pytest.approx(2.0)
+
+
+def test_correction_knows_how_long_templates_are() -> None:
+    records = [record(1.0)] * cost.ENOUGH_MEASURED
+    assert cost.correction(records, 2 * cost.TYPICAL_TEMPLATE) == pytest.approx(0.5)

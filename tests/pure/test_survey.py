@@ -63,10 +63,16 @@ def test_cost_is_by_the_querys_size_and_its_templates(data: Path, tmp_path: Path
 
 def test_correction_scales_all(data: Path, tmp_path: Path) -> None:
     add(tmp_path / "w", "P1", 62_000, "T3\n")
-    folder, templates = WorkFolder(tmp_path / "w", False), Templates(data, None)
-    (once,) = survey(folder, ["P1"], templates).costs
-    (twice,) = survey(folder, ["P1"], templates, 2.0).costs
-    assert twice[1] == pytest.approx(2 * once[1])
+    once = look(data, tmp_path / "w", "P1")
+    assert once.corrected(2.0).costs == [("P1", 2 * once.costs[0][1])]
+    assert once.corrected(2.0).pairs == once.pairs
+
+
+def test_mean_length_of_candidates(data: Path, tmp_path: Path) -> None:
+    add(tmp_path / "w", "P1", 620, "000000001 e1abcA1")
+    add(tmp_path / "w", "P2", 620, "000000001")
+    assert look(data, tmp_path / "w", "P1", "P2").mean_template == pytest.approx(450 / 3)
+    assert look(data, tmp_path / "w").mean_template == cost.TYPICAL_TEMPLATE
 
 
 def test_what_is_wrong_with_targets_is_told_and_they_stay(data: Path, tmp_path: Path) -> None:
@@ -114,7 +120,7 @@ def test_counting_tells_how_far_it_is(
     for name in names:
         add(tmp_path / "w", name, 620, "T3\n")
     folder = WorkFolder(tmp_path / "w", False)
-    found = survey(folder, names, Templates(data, None), 1.0, lambda *n: told.append(n))
+    found = survey(folder, names, Templates(data, None), lambda *n: told.append(n))
     assert told == sorted(told)
     assert told[-1] == (5, 5)
     assert [target for target, _ in found.costs] == names

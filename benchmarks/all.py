@@ -1,0 +1,105 @@
+"""All benchmarks, one after the other; results in results/, then docs/benchmarks.md from them.
+
+Those that need the real DALI are left out where ``--dali-home`` names none: their results stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import document
+import slowfs
+from measuring import print_table
+
+HERE = Path(__file__).resolve().parent
+LONGEST = 2 * 3600
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script and how it is called here; its results are ``results/NAME.json``."""
+
+    name: str
+    script: str
+    arguments: str = ""
+    real: bool = False
+    fuse: bool = False
+
+
+FEW = "--targets r1bd2X,O05011 --candidates 5"
+"""So that upstream's way on sixteen nodes of a slow share takes minutes, not hours."""
+MODELS = "--targets A0A0K2WPR7,O05011"
+"""AlphaFold models of usual length."""
+REPLAYED = "--targets r1bd2X,O05011 --candidates 3 --latencies 0,10 --nodes 1,4 --copies 3"
+BENCHMARKS = (
+    Benchmark("busy", "busy.py"),
+    Benchmark("scale", "scale.py", "--targets 28000"),
+    Benchmark("bundle_reading", "bundle_reading.py", fuse=True),
+    Benchmark("shared_fs_replayed", "shared_fs.py", f"{REPLAYED} --long-copies 4", fuse=True),
+    Benchmark("step7", "step7.py", "--bundle --count", real=True),
+    Benchmark("headline", "headline.py", f"{MODELS} --candidates 16", real=True, fuse=True),
+    Benchmark("shared_fs", "shared_fs.py", f"{FEW} --workers 1", real=True, fuse=True),
+)
+"""A line more for another benchmark; ``real``: it needs DALI, ``fuse``: it mounts slowfs.py."""
+
+
+def run(benchmark: Benchmark, arguments: argparse.Namespace) -> str:
+    """Run one to its end; what became of it."""
+    if benchmark.real and not arguments.dali_home:
+        return "left out: no --dali-home"
+    if benchmark.fuse and (why := slowfs.why_none()):
+        return f"left out: {why}"
+    results = arguments.results / f"{benchmark.name}.json"
+    argv = [sys.executable, str(HERE / benchmark.script), *benchmark.arguments.split()]
+    argv += ["--json", str(results)]
+    environment = {k: v for k, v in os.environ.items() if k != "DALI_HOME"}
+    environment["PYTHONUNBUFFERED"] = "1"
+    if benchmark.real:
+        environment["DALI_HOME"] = str(arguments.dali_home.absolute())
+        if arguments.inputs and "--inputs" not in argv:
+            argv += ["--inputs", str(arguments.inputs)]
+    begun = time.monotonic()
+    try:
+        code = subprocess.run(argv, env=environment, timeout=LONGEST).returncode
+    except subprocess.TimeoutExpired:
+        return f"stopped after {LONGEST} s"
+    return f"failed ({code})" if code else f"{time.monotonic() - begun:.0f} s"
+
+
+def parse() -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    home = os.environ.get("DALI_HOME")
+    add("--dali-home", type=Path, default=home or None, help="default: $DALI_HOME")
+    add("--inputs", type=Path, help="of those with the real DALI; default: sample/")
+    add("--only", help=f"names with commas between: {', '.join(b.name for b in BENCHMARKS)}")
+    add("--results", type=Path, default=document.RESULTS, help="default: results/ beside this")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what was asked for; 1 if something failed."""
+    arguments = parse()
+    names = arguments.only.split(",") if arguments.only else [b.name for b in BENCHMARKS]
+    if unknown := set(names) - {b.name for b in BENCHMARKS}:
+        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}")
+    arguments.results.mkdir(exist_ok=True)
+    outcomes = []
+    for benchmark in (b for b in BENCHMARKS if b.name in names):
+        print(f"== {benchmark.name}\n", flush=True)
+        outcomes.append([benchmark.name, run(benchmark, arguments)])
+    if arguments.results == document.RESULTS:
+        document.write()
+    print_table(["benchmark", ""], outcomes)
+    return int(any(outcome.startswith(("failed", "stopped")) for _, outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
