@@ -70,7 +70,7 @@ def logs(
 
     run = RunDir.latest(work_dir)
     plan = run.plan()
-    if what and not (what.isdigit() and int(what) < len(plan.tasks)):
+    if what and not (what.isdecimal() and int(what) < len(plan.tasks)):
         number = next(
             (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -49,12 +50,12 @@ def _known(data_dir: Path | None, bundle: Path | None) -> Iterable[str]:
 def _ecod_lengths(path: Path) -> Iterable[tuple[str, int]]:
     """Lines are: number, name, residues; templates go by their number, in some sets by name."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
         words = line.split()
-        if len(words) >= 3 and words[2].isdigit():
+        if len(words) >= 3 and re.fullmatch("[0-9]{1,9}", words[2]):
             yield words[0], int(words[2])
             yield words[1], int(words[2])
 
