@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint setup lock bench clean
+.PHONY: demo test lint setup lock bench fuzz clean
 
 setup: .venv/ready
 
@@ -31,6 +31,12 @@ bench: setup
 	$(BIN)/python benchmarks/scale.py --targets 28000
 	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
 
+# Every parser for SECONDS each, by coverage; what it finds is printed and kept in .fuzz/findings.
+SECONDS ?= 600
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
+
 # After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs,
 # image.txt what an image with dpam needs.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
@@ -40,6 +46,7 @@ lock:
 	$(COMPILE) --group dev -o requirements/dev.txt
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt -o requirements/run.txt
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group image -o requirements/image.txt
+	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .fuzz demo

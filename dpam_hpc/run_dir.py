@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ class RunDir:
         """Read plan.json; ConfigError if it is none."""
         path = self.path / "plan.json"
         try:
-            plan = TypeAdapter(Plan).validate_json(path.read_bytes())
+            plan = _adapter().validate_json(path.read_bytes())
             if plan.schema != SCHEMA:
                 raise ValueError(f"schema {plan.schema}, not {SCHEMA}")
             for job in plan.jobs:
@@ -272,6 +273,11 @@ class RunDir:
         temporary = path.with_name(f".progress.{os.getpid()}")
         temporary.write_text(json.dumps(content))
         temporary.rename(path)
+
+
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
 
 
 def journals(task_folder: Path) -> list[Path]:

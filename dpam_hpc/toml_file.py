@@ -11,6 +11,8 @@ else:
     import tomli as tomllib
 
 TOMLDecodeError = tomllib.TOMLDecodeError
+LONGEST = 100_000
+"""Characters: tomllib takes the square of time for a key of many parts."""
 DEEPEST = 50
 """Tables in tables, and lists in lists: no file of ours has more than four."""
 HIGHEST = 2**63
@@ -18,6 +20,8 @@ HIGHEST = 2**63
 
 def loads(text: str) -> dict[str, Any]:
     """The content of a TOML text; ValueError, which is TOMLDecodeError where that has a line."""
+    if len(text) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} characters")
     try:
         content = tomllib.loads(text)
     except RecursionError:
