@@ -27,7 +27,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dpam_hpc import journal
+from dpam_hpc import journal, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.target import OWN_FOLDER, TARGET_ID
@@ -107,8 +107,10 @@ class RunDir:
         """A new, empty run folder; nothing else in it is made yet."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         run = cls.named(work_dir, f"{stamp}-{secrets.token_hex(2)}")
-        run.path.mkdir(parents=True)
-        (run.path / "logs").mkdir()
+        for folder in (work_dir / OWN_FOLDER, run.path.parent):
+            trust.own_folder(folder)
+        run.path.mkdir(mode=trust.FOLDER_MODE)
+        (run.path / "logs").mkdir(mode=trust.FOLDER_MODE)
         return run
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dpam_hpc import toml_file
+from dpam_hpc import toml_file, trust
 from dpam_hpc.errors import ConfigError
 
 FILE_NAME = "dpam-hpc.toml"
@@ -241,7 +241,7 @@ def _from_environment(model: type[RunSettings], environment: Mapping[str, str]) 
 def _from_file(path: Path) -> dict[str, Any]:
     """A settings file; relative paths in it count from its folder. ValueError if it is no TOML."""
     try:
-        content = toml_file.loads(path.read_text())
+        content = toml_file.loads(trust.read(path))
     except FileNotFoundError:
         return {}
     except OSError as error:

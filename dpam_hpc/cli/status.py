@@ -32,7 +32,7 @@ def status(
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir or Path())
-    console = Console()
+    console = Console(markup=False)  # names of nodes and folders may hold brackets
     while True:
         found = _look(run)
         if json:
@@ -50,9 +50,12 @@ def cancel(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""
+    from dpam_hpc import trust
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
+    from dpam_hpc.target import OWN_FOLDER
 
+    trust.check((work_dir or Path()) / OWN_FOLDER)
     run = RunDir.latest(work_dir or Path())
     run.cancel()
     jobs = [job["job"] for job in run.jobs()]

@@ -92,7 +92,8 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> tuple[flo
         return 0.0, 0, [f"no {target}.pdb"]
     name = f"{target}{CANDIDATES_SUFFIX}"
     try:
-        with open(f"{folder.candidates_folder}/{name}", "rb", buffering=0) as file:
+        path = f"{folder.candidates_folder}/{name}"
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
             candidates = file.read().decode(errors="replace").split()
     except OSError as error:
         return 0.0, 0, [f"{name}: {error.strerror}"]
@@ -106,6 +107,10 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> tuple[flo
     if candidates and size == 0:
         problems.append(f"{target}.pdb is empty")
     return cost.seconds(cost.residues(size), residues), len(candidates), problems
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # one that is a pipe would be waited for
 
 
 def _query_size(folder: WorkFolder, target: str) -> int:
