@@ -104,6 +104,8 @@ class SharedFolder:
                 length += len(part)
                 if length > LONGEST:
                     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+            if not parts and not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is no file", name)  # an empty one is something else
         finally:
             os.close(file)
         return b"".join(parts)
