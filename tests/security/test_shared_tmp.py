@@ -81,6 +81,7 @@ def test_what_they_plant_is_not_swept_and_ends_no_process(shared_tmp: Path, home
         planted.chmod(0o777)
         (planted / "way").symlink_to(home)
         (planted / CLAIM).touch()
+        (planted / CLAIM).chmod(0o666)
     # Of ours: they cannot end it themselves, and would have the sweep do it.
     process = subprocess.Popen(["sleep", "60"], user=WE.uid, group=WE.uid, cwd=planted)
     os.utime(planted, (old, old))
