@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from dpam_hpc import clock, dpam_state, journal, toml_file
 from dpam_hpc.align import hits, structure
@@ -29,6 +31,7 @@ from dpam_hpc.settings import SubmitSettings, resolve_for
 from dpam_hpc.submit import slurm_texts
 from dpam_hpc.target import TARGET_ID, TEMPLATE_ID, WorkFolder, chosen_targets, read_targets_file
 
+T = TypeVar("T")
 CORPUS = Path(__file__).parent / "corpus"
 _held = tempfile.TemporaryDirectory(
     prefix="dpam-hpc-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -49,42 +52,69 @@ def pdb(content: bytes) -> None:
     """A query that is taken has one model, and coordinates in every line that goes to DALI."""
     with suppress(Unusable):
         structure.check(content)
-    with suppress(Unusable):
+    try:
         taken = structure.check_query(content)
-        structure.check(taken.pdb())
-        assert taken.lines and structure.read(taken.pdb()) == taken
-        assert list(taken.residues) == sorted(set(taken.residues))
-        half = taken.keep(taken.residues[::2])
-        assert structure.read(half.pdb()) == half
+    except Unusable:
+        return
+    structure.check(taken.pdb())
+    assert taken.lines and structure.read(taken.pdb()) == taken
+    lines = content.splitlines()
+    model = list(takewhile(lambda line: not line.startswith(b"ENDMDL"), lines))
+    assert len(taken.lines) == sum(line.startswith(b"ATOM") for line in model)
+    assert list(taken.residues) == sorted(set(taken.residues))
+    half = taken.keep(taken.residues[::2])
+    assert structure.read(half.pdb()) == half
+
+
+def _dccp(text: str) -> None:
+    blocks = texts.dccp_blocks(text)
+    assert "".join(block.text for block in blocks) == text
+    for block in blocks:
+        texts.dalicon_input([block.prealignment()])
+
+
+def _wolfitz(text: str) -> None:
+    found = list(texts.wolfitz_lines(text))
+    written = "".join(texts.wolfitz_line(*line) for line in found)
+    assert _unfailing(lambda: list(texts.wolfitz_lines(written))) == found
+
+
+def _parsi(text: str) -> None:
+    domains = {"P000A": 5, "P001A": 3}
+    kept = texts.on_own_domains(text, domains)
+    assert _unfailing(lambda: texts.on_own_domains(kept, domains)) == kept
+
+
+def _filter95(text: str) -> None:
+    pairs = [(each.cd1, each.cd2) for each in texts.best_filtered(text.splitlines())]
+    assert max(map(pairs.count, pairs), default=0) <= texts.BEST_OF_PAIR
+
+
+def _report(text: str, keep_long: bool) -> None:
+    for lines in texts.report_entries(text).values():
+        found = texts.report_alignment(lines, 100, keep_long)
+        assert all(q > 0 and t > 0 for q, t in found.equivalences)
+        longest = max((q for q, _ in found.equivalences), default=0)
+        assert hits.count(hits.record("e1", 1, range(1, longest + 1), found).encode()) == 1
+
+
+def _unfailing(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ProgramFailed as error:
+        raise AssertionError("what was read cannot be read again") from error
+
+
+DALI: dict[bytes, Callable[[str], None]] = {
+    b"D": _dccp, b"W": _wolfitz, b"P": _parsi, b"F": _filter95,
+    b"R": lambda text: _report(text, False), b"L": lambda text: _report(text, True),
+}  # fmt: skip
 
 
 def dali(content: bytes) -> None:
     """The first byte says which of the programs' texts the rest is."""
-    kind, text = content[:1], content[1:].decode("ascii", "replace")
     with suppress(ProgramFailed):
-        if kind == b"D":
-            blocks = texts.dccp_blocks(text)
-            assert "".join(block.text for block in blocks) == text
-            for block in blocks:
-                texts.dalicon_input([block.prealignment()])
-        elif kind == b"W":
-            found = list(texts.wolfitz_lines(text))
-            again = "".join(texts.wolfitz_line(*line) for line in found)
-            assert list(texts.wolfitz_lines(again)) == found
-        elif kind == b"P":
-            kept = texts.on_own_domains(text, {"P000A": 5, "P001A": 3})
-            assert texts.on_own_domains(kept, {"P000A": 5, "P001A": 3}) == kept
-        elif kind == b"F":
-            best = texts.best_filtered(text.splitlines())
-            pairs = [(each.cd1, each.cd2) for each in best]
-            assert all(pairs.count(pair) <= texts.BEST_OF_PAIR for pair in pairs)
-        else:
-            for lines in texts.report_entries(text).values():
-                found_alignment = texts.report_alignment(lines, 100, kind == b"L")
-                assert all(q > 0 and t > 0 for q, t in found_alignment.equivalences)
-                longest = max((q for q, _ in found_alignment.equivalences), default=0)
-                record = hits.record("e1abcA1", 1, range(1, longest + 1), found_alignment)
-                assert hits.count(record.encode()) == 1
+        DALI.get(content[:1], _wolfitz)(content[1:].decode("ascii", "replace"))
 
 
 def hits_file(content: bytes) -> None:

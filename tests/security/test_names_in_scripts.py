@@ -81,8 +81,9 @@ def test_a_run_in_a_folder_whose_name_is_no_text(tmp_path: Path, stand_in: Path)
     """What is said of it, in files too, can be written."""
     work = lay_out(Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff[/b]")), ("O05011",))
     (work.root / "O05011.pdb").unlink()
-    argv = [sys.executable, "-m", "dpam_hpc", "run", str(work.root), "--data-dir", replay.DATA]
-    argv += ["--dali-home", stand_in, "--scratch-dir", tmp_path, "--min-free-gb", "0.01"]
+    argv = [sys.executable, "-m", "dpam_hpc", "run", str(work.root), "--min-free-gb", "0.01"]
+    argv += ["--data-dir", str(replay.DATA), "--dali-home", str(stand_in)]
+    argv += ["--scratch-dir", str(tmp_path)]
     for more, code in (["--show-settings"], 0), ([], 3):
         done = subprocess.run(
             [*map(os.fsencode, argv), *more], capture_output=True, timeout=100, env=environment()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc.errors import ImageError, StorageError
-from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.image.identity import ImageIdentity, sha256
 from dpam_hpc.node import image_check, scratch
 from dpam_hpc.node.bundle_copy import COPY, NOTE, BundleCopy
 from dpam_hpc.node.scratch import CLAIM, Scratch
@@ -134,7 +134,7 @@ def test_a_mark_that_they_make_vouches_for_no_image(
     image = WE.file(place / "dpam.sif", b"the image that was submitted")
     with WE.acting():
         with image.open("rb") as file:
-            checksum = image_check.sha256(file)
+            checksum = sha256(file)
         identity = ImageIdentity(image, checksum, "x86_64", image.stat().st_size)
         mark = image_check.verify(identity, "run", shared_tmp)
         (made,) = shared_tmp.iterdir()

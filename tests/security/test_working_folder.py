@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc import trust
+from dpam_hpc.align import hits
 from dpam_hpc.align.aligner import Alignment
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.errors import ConfigError
@@ -17,8 +18,8 @@ from dpam_hpc.node import shared_fs
 from dpam_hpc.node.staging import Staging, TargetResult
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import RunSettings, resolve
-from dpam_hpc.target import OutputNames, WorkFolder
-from tests.node.fake_aligner import ROTATION, structure
+from dpam_hpc.target import OutputNames, WorkFolder, chosen_targets
+from tests.node.fake_aligner import structure
 from tests.security.people import NEEDED, THEY, WE
 
 pytestmark = NEEDED
@@ -148,9 +149,7 @@ def staging(work: Path, place: Path) -> Iterator[Staging]:
 
 
 def result() -> TargetResult:
-    alignment = Alignment("9.1", (ROTATION,) * 3, ROTATION, ((1, 1), (2, 2)), 40, ())
-    from dpam_hpc.align import hits
-
+    alignment = Alignment("9.1", ("0.1\t0.2\t0.3",) * 3, "1.0\t2.0\t3.0", ((1, 1), (2, 2)), 40, ())
     text = hits.record("e1", 1, range(1, 41), alignment)
     done = TemplateResult("e1", records=[text])
     return TargetResult("P", 40, 2, [done, TemplateResult("e2", failure="missing")])
@@ -219,7 +218,5 @@ def test_names_that_could_leave_the_folder_or_reach_a_shell_are_no_targets(
     if "/" not in name:
         (work / f"{name}_hits4Dali").touch()
     assert list(WorkFolder.at(work).targets()) == ["P"]
-    from dpam_hpc.target import chosen_targets
-
     with pytest.raises(ConfigError, match="no target ids"):
         chosen_targets(WorkFolder.at(work), [name])
