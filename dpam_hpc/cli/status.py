@@ -83,14 +83,15 @@ def logs(
         for record in run.records(number):
             if record["target"] == what:
                 facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-                print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()))
+                print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
         what = str(number)
     found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
     if not found:
         print("nothing was logged yet")
     for path in found:
         print(f"==> {path} <==")
-        print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        text = path.read_text(errors="replace")
+        print("\n".join(_printable(line) for line in text.splitlines()[-lines:]))
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -114,3 +115,8 @@ def _look(run: RunDir) -> RunStatus:
         found.problem = f"what the scheduler says is not known: {error.what}"
         print(f"dpam-hpc: {error.what}", file=sys.stderr)
         return found
+
+
+def _printable(line: str) -> str:
+    """Without what a terminal would take for a command: a log is anybody's text."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)

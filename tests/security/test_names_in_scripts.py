@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dpam_hpc import trust
+from dpam_hpc.cli.status import logs
+from dpam_hpc.journal import Journal
+from dpam_hpc.run_dir import Plan, RunDir
 from tests import replay
 from tests.conftest import environment, lay_out
 
@@ -92,3 +96,23 @@ def test_a_run_in_a_folder_whose_name_is_no_text(tmp_path: Path, stand_in: Path)
         assert b"Traceback" not in done.stderr
     failures = (work.root / "O05011_iterativeDali.failures.tsv").read_text()
     assert "missing: no O05011.pdb in" in failures
+
+
+def test_a_log_gives_the_terminal_no_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Logs of others can be read too."""
+    run = RunDir.create(tmp_path)
+    plan = Plan("p", "slurm", "array", 1, 1, 60, run.write_targets([[("P", 1.0)]]), [], {}, {})
+    run.write_plan(plan)
+    run.add_job("1", 0, 1)
+    (run.path / "logs" / "1_0.log").write_text("fine\n\x1b]0;evil\x07\x1b[2J\tline\n")
+    trust.own_folder(run.path / "tasks")
+    trust.own_folder(run.task_folder(0))
+    opened = Journal(run.task_folder(0) / "journal-0.jsonl")
+    opened.append({"target": "P", "state": "failed", "reason": "\x1b[31mred"})
+    opened.close()
+    logs("P", tmp_path)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert "fine\n" in shown and "\tline" in shown and "31mred" in shown
