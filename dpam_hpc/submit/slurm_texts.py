@@ -21,8 +21,8 @@ SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
 SACCT_FORMAT = "JobID,State,NodeList,Reason"
 UNKNOWN_JOB = "Invalid job id specified"
 JOB_IS_OVER = (UNKNOWN_JOB, "already completing or completed")
-MOST_ELEMENTS = 4_000_001
-"""Of an array: SLURM's own highest MaxArraySize."""
+MOST_ELEMENTS = 100_000
+"""In one answer: no run has so many tasks, and each has a value of its own."""
 NO_ACCOUNTING = "accounting storage is disabled"
 NOTHING = {"None", "N/A", "(null)", "None assigned", "None allocated"}
 HELD = re.compile(r"held|JobHoldMaxRequeue", re.IGNORECASE)
@@ -187,6 +187,8 @@ def queued(returncode: int, stdout: str, stderr: str) -> list[JobStatus]:
             raise unreadable("squeue", line)
         job, index, state, nodes, reason = fields
         found += _statuses(job, "" if index in NOTHING else index, state, reason, nodes, line)
+        if len(found) > MOST_ELEMENTS:
+            raise unreadable("squeue", line)
     return found
 
 
@@ -206,6 +208,8 @@ def accounted(returncode: int, stdout: str, stderr: str) -> list[JobStatus] | No
             raise unreadable("sacct", line)
         _, state, nodes, reason = fields
         found += _statuses(job[1], job[2] or job[3] or "", state, reason, nodes, line)
+        if len(found) > MOST_ELEMENTS:
+            raise unreadable("sacct", line)
     return found
 
 
