@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint setup lock bench clean
+.PHONY: demo test faults fuzz lint setup lock bench clean
 
 setup: .venv/ready
 
@@ -37,6 +37,12 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/all.py $(if $(INPUTS),--inputs $(INPUTS)) $(if $(ONLY),--only $(ONLY))
 
+# Every parser for SECONDS each, by coverage; what it finds is printed and kept in .fuzz/findings.
+SECONDS ?= 600
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
+
 # After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs,
 # image.txt what an image with dpam needs.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
@@ -46,6 +52,7 @@ lock:
 	$(COMPILE) --group dev -o requirements/dev.txt
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt -o requirements/run.txt
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group image -o requirements/image.txt
+	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .fuzz demo

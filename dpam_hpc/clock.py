@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from dpam_hpc.errors import ConfigError
+
+NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def clock(seconds: int) -> str:
@@ -21,7 +25,7 @@ def seconds(text: str) -> int:
     days, dash, rest = text.strip().rpartition("-")
     parts = rest.split(":")
     given = ([days] if dash else []) + parts
-    if len(parts) > 3 or not all(part.isascii() and part.isdigit() for part in given):
+    if len(parts) > 3 or not all(NUMBER.fullmatch(part) for part in given):
         return 0
     numbers = [int(part) for part in parts]
     if not dash and len(numbers) < 3:

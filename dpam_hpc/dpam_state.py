@@ -109,10 +109,22 @@ def _read(path: Path) -> dict[str, Any]:
         state = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(
             f"dpam's state file {path} is no JSON: {error}", "move it away"
         ) from None
-    if not isinstance(state, dict):
-        raise StorageError(f"dpam's state file {path} holds no object", "move it away")
+    if not isinstance(state, dict) or not _is_sound(state):
+        raise StorageError(f"dpam's state file {path} is none of dpam's", "move it away")
     return state
+
+
+def _is_sound(state: dict[str, Any]) -> bool:
+    """Whether what is read here of a state has the form that dpam gives it."""
+    completed, failed = state.get("completed_steps", []), state.get("failed_steps", {})
+    by_step = (state.get(step, {}) for step in (STEP, *LATER_STEPS))
+    return (
+        isinstance(completed, list)
+        and isinstance(failed, (list, dict))
+        and all(isinstance(step, str) for step in (*completed, *failed))
+        and all(isinstance(each, dict) for each in by_step)
+    )

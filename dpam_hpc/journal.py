@@ -17,6 +17,7 @@ from dpam_hpc.errors import ConfigError
 VERSION = 1
 DONE, FAILED, REDO = "done", "failed", "redo"
 """States of a target in its record."""
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITE_WITHIN = 3.0
 """Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
@@ -30,8 +31,9 @@ class Journal:
         self._lock = Lock()
         self._waiting: list[Record] = []
         self._waits_since = float("inf")
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        parsed = list(_parse(os.read(self._file, os.fstat(self._file).st_size), path))
+        self._file = os.open(path, FLAGS, 0o644)
+        with open(self._file, "rb", closefd=False) as file:
+            parsed = list(_parse(file.read(), path))  # to its end: what is not read is cut off
         self.records = [record for record, _ in parsed[1:]]  # the first one is the version line
         whole = parsed[-1][1] if parsed else 0
         if whole != os.fstat(self._file).st_size:
@@ -104,9 +106,9 @@ def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
     for line in _lines(content):
         try:
             record = json.loads(line.decode())
-            if not isinstance(record, dict):
-                raise ValueError("no object")
-        except ValueError:
+            if not isinstance(record, dict) or (whole and not _is_record(record)):
+                raise ValueError("no record")
+        except (ValueError, RecursionError):
             if whole:
                 break  # torn by a crash, or garbage behind it: what follows is done again
             record = {}
@@ -117,6 +119,10 @@ def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
             )
         whole += len(line)
         yield record, whole
+
+
+def _is_record(found: Record) -> bool:
+    return all(isinstance(found.get(name), str) for name in ("target", "state"))
 
 
 def _lines(content: bytes) -> Iterator[bytes]:

@@ -15,21 +15,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dpam_hpc import journal
+from pydantic import TypeAdapter
+
+from dpam_hpc import journal, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image.identity import ImageIdentity
-from dpam_hpc.target import OWN_FOLDER
+from dpam_hpc.target import OWN_FOLDER, TARGET_ID
 
 SCHEMA = 1
 RUNS = "runs"
+NUMBER = re.compile("[0-9]{1,9}")
+SCRIPT = re.compile(r"job(-[0-9]{1,9})?\.sh")
+JOB_FIELDS = {("job", str), ("first", int), ("tasks", int)}
+PROGRESS_TEXTS = ("job", "node", "state", "reason")
+HIGHEST = 1e18
+"""Of a number in progress.json, in its absolute value."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,10 @@ class RunDir:
         """A new, empty run folder; nothing else in it is made yet."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         run = cls.named(work_dir, f"{stamp}-{secrets.token_hex(2)}")
-        run.path.mkdir(parents=True)
-        (run.path / "logs").mkdir()
+        for folder in (work_dir / OWN_FOLDER, run.path.parent):
+            trust.own_folder(folder)
+        run.path.mkdir(mode=trust.FOLDER_MODE)
+        (run.path / "logs").mkdir(mode=trust.FOLDER_MODE)
         return run
 
     @classmethod
@@ -168,24 +180,32 @@ class RunDir:
         """Read plan.json; ConfigError if it is none."""
         path = self.path / "plan.json"
         try:
-            content = json.loads(path.read_text())
-            if content.get("schema") != SCHEMA:
-                raise ValueError(f"schema {content.get('schema')}, not {SCHEMA}")
-            content["tasks"] = [Task(**task) for task in content["tasks"]]
-            content["jobs"] = [Job(**job) for job in content["jobs"]]
-            if image := content.get("image"):
-                content["image"] = ImageIdentity(**{**image, "path": Path(image["path"])})
-            return Plan(**content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            plan = _adapter().validate_json(path.read_bytes())
+            if plan.schema != SCHEMA:
+                raise ValueError(f"schema {plan.schema}, not {SCHEMA}")
+            for job in plan.jobs:
+                if not SCRIPT.fullmatch(job.script):
+                    raise ValueError(f"{job.script!r} is no script of the run")
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is no plan of a run: {error}") from None
+        return plan
 
     def targets(self, task: Task) -> list[tuple[str, float]]:
         """Ids and predicted CPU seconds of a task's targets."""
-        with (self.path / "targets.tsv").open("rb") as file:
-            file.seek(task.offset)
-            lines = file.read(task.length).decode().splitlines()
-        pairs = (line.split("\t") for line in lines)
-        return [(target, float(seconds)) for target, seconds in pairs]
+        path = self.path / "targets.tsv"
+        found = []
+        try:
+            with path.open("rb") as file:
+                file.seek(task.offset)
+                lines = file.read(task.length).decode().splitlines()
+            for line in lines:
+                target, seconds = line.split("\t")
+                if not TARGET_ID.fullmatch(target):
+                    raise ValueError(f"{target[:80]!r} is no target id")
+                found.append((target, float(seconds)))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is no list of a run's targets: {error}") from None
+        return found
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -206,8 +226,10 @@ class RunDir:
         path = self.path / "jobs.jsonl"
         found = []
         for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
-            with suppress(ValueError):
-                found.append(json.loads(line))
+            with suppress(ValueError, RecursionError):
+                job = json.loads(line)
+                if isinstance(job, dict) and {(k, type(v)) for k, v in job.items()} >= JOB_FIELDS:
+                    found.append(job)
         return found
 
     def cancel(self) -> None:
@@ -230,7 +252,7 @@ class RunDir:
         folder = self.path / "tasks"
         if not folder.is_dir():
             return []
-        return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+        return sorted(int(name) for name in os.listdir(folder) if NUMBER.fullmatch(name))
 
     def records(self, number: int) -> Iterator[journal.Record]:
         """Records of all starts of a task, the oldest first."""
@@ -241,9 +263,11 @@ class RunDir:
         """Where a task stood when it last said so; empty if it never did."""
         try:
             content = json.loads((self.task_folder(number) / "progress.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            return {}
+        return {name: value for name, value in content.items() if _is_sound(name, value)}
 
     def write_progress(self, number: int, content: dict[str, Any]) -> None:
         """Say where a task stands."""
@@ -255,9 +279,15 @@ class RunDir:
             temporary.rename(path)
 
 
+@cache
+def _adapter() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
+
+
 def journals(task_folder: Path) -> list[Path]:
     """The journals of a task's starts, the oldest first."""
-    return sorted(task_folder.glob("journal-*.jsonl"), key=_start_number)
+    found = task_folder.glob("journal-*.jsonl")
+    return sorted((p for p in found if NUMBER.fullmatch(_start(p))), key=_start_number)
 
 
 def next_journal(task_folder: Path, earlier: Sequence[Path]) -> Path:
@@ -267,4 +297,15 @@ def next_journal(task_folder: Path, earlier: Sequence[Path]) -> Path:
 
 
 def _start_number(path: Path) -> int:
-    return int(path.stem.removeprefix("journal-"))
+    return int(_start(path))
+
+
+def _start(path: Path) -> str:
+    return path.stem.removeprefix("journal-")
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether a value of progress.json is of its kind: text, or a number that can be shown."""
+    if name in PROGRESS_TEXTS:
+        return isinstance(value, str)
+    return isinstance(value, (int, float)) and abs(value) < HIGHEST

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import sys
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,17 +18,14 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dpam_hpc import toml_file, trust
 from dpam_hpc.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FILE_NAME = "dpam-hpc.toml"
 PREFIX = "DPAM_HPC_"
 MAX_DEFAULT_WORKERS = 64
 WORKERS_A_CPU = 4
+MOST_GB = 1e9
 OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 """Variables of other tools that are heard where ours is not set, and there is no image."""
 EXCLUDED_BY = {
@@ -45,7 +42,7 @@ def available_cpus(environment: Mapping[str, str] = os.environ) -> int:
     """Processors that this process may use: by affinity, cgroup limit and SLURM's allocation."""
     limits = [float(len(os.sched_getaffinity(0))), _cgroup_cpus()]
     allocated = environment.get("SLURM_CPUS_PER_TASK", "")
-    if allocated.isdigit() and int(allocated):
+    if re.fullmatch("[0-9]{1,9}", allocated) and int(allocated):
         limits.append(float(allocated))
     return max(1, math.floor(min(limits)))
 
@@ -80,7 +77,7 @@ class RunSettings(BaseModel):
     dali_home: Path | None = None
     templates: Path | None = None  # a template bundle
     scratch_dir: Path | None = None  # None: chosen on the node
-    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    min_free_gb: Annotated[float, Field(ge=0, le=MOST_GB)] = 1.0
     cpus: int = Field(default_factory=available_cpus, ge=1)
     dali_workers: Annotated[int, Field(ge=0)] = 0  # 0: by ``workers``
     retry_failed: bool = False
@@ -256,16 +253,19 @@ def _from_environment(model: type[RunSettings], environment: Mapping[str, str]) 
 def _from_file(path: Path) -> dict[str, Any]:
     """A settings file; relative paths in it count from its folder. ValueError if it is no TOML."""
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text())
+        content = toml_file.loads(trust.read(path))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
         raise ValueError(str(error)) from None
     for name in PATHS:
         if name == "work_dir":
             continue  # it is the folder that was named, or the one of this file
         if isinstance(content.get(name), str):
-            content[name] = path.parent / Path(content[name]).expanduser()
+            try:
+                content[name] = path.parent / Path(content[name]).expanduser()
+            except RuntimeError:
+                raise ValueError(f"{name} = {content[name]!r}: there is no such user") from None
     return content
 
 

@@ -18,8 +18,9 @@ OWN_FOLDER = ".dpam-hpc"
 """Of a working folder: where what is no output of dpam's lies: lock, journal, submitted runs."""
 JOURNAL = "journal.jsonl"
 """In it: the journal of ``run``."""
-TARGET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-TEMPLATE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+# So long that the names of all files made of it stay under the 255 bytes of a name.
+TARGET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+TEMPLATE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def chosen_targets(folder: WorkFolder, named: list[str]) -> list[str]:
         shown = ", ".join(repr(target) for target in bad[:5])
         raise ConfigError(
             f"{len(bad)} names are no target ids: {shown}",
-            "an id has letters, digits and . _ + - alone, and begins with a letter or digit",
+            "an id has letters, digits and . _ + - alone, 200 at most, and begins with a letter or"
+            " digit",
         )
     if not targets:
         raise ConfigError(

@@ -47,13 +47,13 @@ def count(text: bytes) -> int:
             if len(words) != 5:
                 raise ValueError(f"line {number}: a header has 5 fields, not {len(words)}")
             hits += 1
-            pairs = int(words[2])
+            pairs = _number(words[2], number)
             expected = [b"translation", b"rotation", b"rotation", b"rotation"]
         elif expected:
             if words[0] != expected.pop() or len(words) != 4:
                 raise ValueError(f"line {number} is no transformation")
         elif pairs:
-            if len([int(word) for word in words]) != 2:
+            if len([_number(word, number) for word in words]) != 2:
                 raise ValueError(f"line {number}: a pair has 2 numbers, not {len(words)}")
             pairs -= 1
         else:
@@ -61,3 +61,10 @@ def count(text: bytes) -> int:
     if pairs or expected:
         raise ValueError("the last record is cut")
     return hits
+
+
+def _number(word: bytes, line: int) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"line {line}: {word[:20]!r} is no number") from None

@@ -68,7 +68,9 @@ def check_query(pdb: bytes) -> Structure:
     chains = sorted({line[21:22].decode("latin-1") for _, line in structure.lines})
     if len(chains) > 1:
         raise Unusable(f"the query has {len(chains)} chains ({', '.join(chains)}), not one")
-    if b"\nATOM" in pdb.partition(b"\nENDMDL")[2]:
+    lines = iter(pdb.splitlines())
+    # The first look ends at the end of the first model, the second begins behind it.
+    if any(x.startswith(b"ENDMDL") for x in lines) and any(x.startswith(b"ATOM") for x in lines):
         raise Unusable("the query has several models, not one")
     if any(line[26:27].strip() for _, line in structure.lines):
         raise Unusable("the query has insertion codes: its residue numbers name no single residue")

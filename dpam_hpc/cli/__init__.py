@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Annotated
@@ -77,6 +78,8 @@ class _StandardError(logging.Handler):
 def main() -> None:
     """Entry point of the command ``dpam-hpc``."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[_StandardError()])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:
         app()
     except DpamHpcError as error:

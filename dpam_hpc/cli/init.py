@@ -64,15 +64,21 @@ def init(
                 answer = typer.prompt(f"{COMMENTS[name]} [{name}]", default="", show_default=False)
                 if answer.strip():
                     given[name] = answer.strip()
-    path.write_text(_text(given))
+    path.unlink(missing_ok=True)  # were it a link, what it leads to would be written
+    with path.open("x", encoding="utf-8") as file:
+        file.write(_text(given))
     print(f"{path} is written; dpam-hpc run --show-settings shows what counts")
+
+
+def _toml_string(text: str) -> str:
+    """A JSON string is a TOML string, but for pairs of surrogates and the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _text(given: dict[str, str]) -> str:
     lines = ["# Settings of dpam-hpc for this folder; flags and DPAM_HPC_... variables win.", ""]
     for name, comment in COMMENTS.items():
         example = "1" if name == "nodes" else '""'
-        # A JSON string is a TOML string.
-        value = json.dumps(given[name]) if name in given else example
+        value = _toml_string(given[name]) if name in given else example
         lines += [f"# {comment}", f"{'' if name in given else '# '}{name} = {value}", ""]
     return "\n".join(lines)

@@ -135,4 +135,4 @@ def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
     table = Table("setting", "value", "from", box=None)
     for row in rows:
         table.add_row(*row)
-    Console().print(table, highlight=False)
+    Console(markup=False).print(table, highlight=False)  # paths may hold brackets

@@ -32,7 +32,7 @@ def status(
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir or Path())
-    console = Console()
+    console = Console(markup=False)  # names of nodes and folders may hold brackets
     while True:
         found = _look(run)
         if json:
@@ -50,9 +50,12 @@ def cancel(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""
+    from dpam_hpc import trust
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
+    from dpam_hpc.target import OWN_FOLDER
 
+    trust.check((work_dir or Path()) / OWN_FOLDER)
     run = RunDir.latest(work_dir or Path())
     run.cancel()
     jobs = [job["job"] for job in run.jobs()]
@@ -70,7 +73,7 @@ def logs(
 
     run = RunDir.latest(work_dir)
     plan = run.plan()
-    if what and not (what.isdigit() and int(what) < len(plan.tasks)):
+    if what and not (what.isdecimal() and int(what) < len(plan.tasks)):
         number = next(
             (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
         )
@@ -80,14 +83,15 @@ def logs(
         for record in run.records(number):
             if record["target"] == what:
                 facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-                print("  " + ", ".join(f"{k} {v}" for k, v in facts.items()))
+                print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
         what = str(number)
     found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
     if not found:
         print("nothing was logged yet")
     for path in found:
         print(f"==> {path} <==")
-        print("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        text = path.read_text(errors="replace")
+        print("\n".join(_printable(line) for line in text.splitlines()[-lines:]))
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -111,3 +115,8 @@ def _look(run: RunDir) -> RunStatus:
         found.problem = f"what the scheduler says is not known: {error.what}"
         print(f"dpam-hpc: {error.what}", file=sys.stderr)
         return found
+
+
+def _printable(line: str) -> str:
+    """Without what a terminal would take for a command: a log is anybody's text."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)

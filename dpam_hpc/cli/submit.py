@@ -111,12 +111,15 @@ def resume(
     Where the scheduler only holds its jobs, as after a failed start, it lets them go on instead.
     Exit code 0 too where nothing is left.
     """
+    from dpam_hpc import trust
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.earlier import over
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
     from dpam_hpc.submit.resuming import left_of, release_held
+    from dpam_hpc.target import OWN_FOLDER
 
+    trust.check((work_dir or Path()) / OWN_FOLDER)
     run = RunDir.latest(work_dir or Path())
     changes: dict[str, Any] = {"nodes": nodes, "partition": partition, "time": time}
     values = {**run.plan().submit, **{k: v for k, v in changes.items() if v is not None}}
@@ -152,13 +155,16 @@ def _submit(
     wait: bool,
     json: bool,
 ) -> None:
+    from dpam_hpc import trust
     from dpam_hpc.report import plan as report
     from dpam_hpc.report.progress import CountDisplay
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.submit import submission
     from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
     from dpam_hpc.submit.resuming import image_remarks, take_from
+    from dpam_hpc.target import OWN_FOLDER
 
+    trust.check(settings.work_dir / OWN_FOLDER)
     platform, reason = choose(settings.platform)
     scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
     prepared = submission.prepare(

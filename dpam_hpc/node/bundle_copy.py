@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ READ_AT_ONCE = 8 << 20
 class BundleCopy:
     """The copy of ``bundle`` in ``place``, there and claimed when the constructor returns.
 
-    ``path`` is the copy. BundleError if it cannot be copied, or is not what it is a copy of.
+    BundleError if it cannot be copied, or is not what it is a copy of.
     """
 
     def __init__(self, bundle: Path, place: Path) -> None:
@@ -38,8 +39,7 @@ class BundleCopy:
         self._origin = {"of": str(bundle.absolute()), "size": source.st_size,
                         "mtime": source.st_mtime_ns}  # fmt: skip
         name = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:12]
-        self.folder = place / f"{PREFIX}{os.getuid()}-b{name}"
-        self.path = self.folder / COPY
+        self.folder = self._shared = place / f"{PREFIX}{os.getuid()}-b{name}"
         try:
             while not self._stage():
                 os.close(self._claim)
@@ -48,6 +48,11 @@ class BundleCopy:
                 f"{bundle} cannot be copied to {self.folder}: {error.strerror}",
                 "is it there, and is there room in scratch?",
             ) from None
+
+    @property
+    def path(self) -> Path:
+        """The copy."""
+        return self.folder / COPY
 
     def _stage(self) -> bool:
         """Claim the folder and have the copy in it; False where it is to be tried again."""
@@ -72,17 +77,20 @@ class BundleCopy:
         return _is_still(self.folder / CLAIM, self._claim)
 
     def _open_claim(self) -> int:
-        """The claim of a folder that is this user's own and nobody else's to write."""
+        """The claim of a folder that is this user's own and nobody else's to write.
+
+        Anybody can guess its name and take it: then the copy is this launcher's alone.
+        """
         while True:
             with suppress(FileExistsError):
                 self.folder.mkdir(mode=0o700)
-            status = os.lstat(self.folder)
-            private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-            if not private or status.st_uid != os.getuid():
-                raise BundleError(
-                    f"{self.folder} is not this user's own private folder", "remove it"
-                )
             try:
+                status = os.lstat(self.folder)
+                private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
+                if not private or status.st_uid != os.getuid():
+                    alone = f"{self._shared.name}-{secrets.token_hex(4)}"
+                    self.folder = self._shared.with_name(alone)
+                    continue
                 return os.open(
                     self.folder / CLAIM,
                     os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,

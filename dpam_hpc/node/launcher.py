@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from dpam_hpc import cost, settings, target
+from dpam_hpc import cost, settings, target, trust
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align.aligner import Options
 from dpam_hpc.bundle import Bundle
@@ -99,7 +99,7 @@ class IterativeDali:
 
         station = self._station
         run_folder = station.folder
-        run_folder.mkdir(exist_ok=True)
+        trust.own_folder(run_folder)
         self._lock = RunLock(run_folder, lease=station.lease, rank=station.rank)
         stack.callback(self._lock.release)
         self._lock.keep_alive(lambda: self._shutdown.ask(LOST, at_once=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -39,6 +40,9 @@ class Lease:
 
 
 RUN_LEASE = Lease()
+TOKEN = re.compile("[A-Za-z0-9]{1,64}")
+"""It is part of the names of files."""
+HIGHEST_PID = 2**31
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Holder:
     pid_namespace: int = 0
     rank: int = 0
     net_namespace: int = 0
+
+
+NOBODY = Holder("", 0, 0, "", "")
 
 
 class RunLock:
@@ -146,7 +153,7 @@ class RunLock:
 
     @staticmethod
     def _read(path: Path) -> Holder:
-        return Holder(**json.loads(path.read_text()))
+        return holder_in(path.read_bytes())
 
     def _replace(self, dead: Holder) -> bool:
         """Put this run's lock in the place of a dead one's; of several who try one succeeds.
@@ -218,6 +225,20 @@ class RunLock:
         if self._sign_of_life >= 0:
             os.close(self._sign_of_life)
             self._sign_of_life = -1
+
+
+def holder_in(text: bytes) -> Holder:
+    """The holder that a lock file names; ValueError, TypeError if it is none or half made."""
+    try:
+        holder = Holder(**json.loads(text))
+    except RecursionError:
+        raise ValueError("it is no lock file") from None
+    for name, value in asdict(holder).items():
+        if type(value) is not type(getattr(NOBODY, name)):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
+    if not TOKEN.fullmatch(holder.token) or not 0 <= holder.pid < HIGHEST_PID:
+        raise ValueError(f"token {holder.token[:40]!r}, process {str(holder.pid)[:40]}")
+    return holder
 
 
 def holder_at_work(folder: Path, lease: Lease = RUN_LEASE) -> Holder | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from dpam_hpc import trust
 from dpam_hpc.errors import StorageError
 
 PREFIX = "dh-"
@@ -101,12 +102,34 @@ def _problem(folder: Path, need: int) -> str:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"\0" * 4096)
             file.flush()
+        unsafe = _unsafe(os.stat(folder))
     except OSError as error:
         return f"cannot be written: {error.strerror}"
+    if unsafe:
+        return unsafe
     free = free_bytes(folder)
     if free < need:
         return f"has {gb(free)} free of the {gb(need)} that this run needs"
     return ""
+
+
+def _unsafe(status: os.stat_result) -> str:
+    """What lets others put their folder in the place of one made here; empty if nothing."""
+    if status.st_uid not in (os.geteuid(), 0, _unmapped()):
+        return "belongs to another user"
+    if trust.others_can_write(status) and not status.st_mode & stat.S_ISVTX:
+        return "can be written by others and has no sticky bit (make a folder of your own in it)"
+    return ""
+
+
+def _unmapped() -> int:
+    """Who all are that a user namespace does not know, root of the machine too; else nobody."""
+    try:
+        if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+            return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        pass
+    return -1
 
 
 def _shared_type(folder: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Container
 from contextlib import suppress
@@ -22,6 +23,8 @@ TRANSIENT = frozenset(
 READ_AT_ONCE = 1 << 20
 UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{6}\.part")
 """Where ``replace`` writes until it is done."""
+LONGEST = 1 << 28
+"""Bytes of a file: no input is so long, and a device that is named as one has no end."""
 DELAYS = (0.1, 0.5, 2.0, 5.0)
 """Seconds to wait before each further try."""
 
@@ -60,15 +63,18 @@ class SharedFolder:
         return persistently(lambda: self._read(name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a short file in place; OSError."""
-        persistently(lambda: self._write(name, content, os.O_TRUNC, sync=False))
+        """Write a short file anew; OSError. What had the name is never written through."""
+        persistently(lambda: self._write_anew(name, content))
 
     def link(self, source: str, name: str) -> bool:
         """Give the file ``source`` the name ``name`` too; False where that cannot be done."""
         try:
-            os.link(source, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            os.link(
+                source, name, src_dir_fd=self._handle, dst_dir_fd=self._handle,
+                follow_symlinks=False,
+            )  # fmt: skip
         except FileExistsError:
-            return True
+            return self._is_file(name)
         except OSError:
             return False
         return True
@@ -86,19 +92,39 @@ class SharedFolder:
             persistently(lambda: os.unlink(name, dir_fd=self._handle))
 
     def _read(self, name: str) -> bytes:
-        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._handle)
+        # One that is a pipe would be waited for.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.open(name, flags, dir_fd=self._handle)
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)  # twice as much in one go
             parts = []
+            length = 0
             # To the empty one: a short one may be cut by an error, which the next one tells.
             while part := os.read(file, READ_AT_ONCE):
                 parts.append(part)
+                length += len(part)
+                if length > LONGEST:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+            if not parts and not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is no file", name)  # an empty one is something else
         finally:
             os.close(file)
         return b"".join(parts)
 
-    def _write(self, name: str, content: bytes, how: int, sync: bool) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how
+    def _is_file(self, name: str) -> bool:
+        status = os.stat(name, dir_fd=self._handle, follow_symlinks=False)
+        return stat.S_ISREG(status.st_mode)
+
+    def _write_anew(self, name: str, content: bytes) -> None:
+        try:
+            self._write(name, content, sync=False)
+        except FileExistsError:
+            os.unlink(name, dir_fd=self._handle)
+            self._write(name, content, sync=False)
+
+    def _write(self, name: str, content: bytes, sync: bool) -> None:
+        """Write a new file: one that exists, or a link, may be anybody's."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(name, flags, 0o644, dir_fd=self._handle)
         try:
             written = 0
@@ -112,7 +138,7 @@ class SharedFolder:
     def _replace(self, name: str, content: bytes) -> None:
         temporary = f".{name}.{os.urandom(3).hex()}.part"
         try:
-            self._write(temporary, content, os.O_EXCL, sync=True)
+            self._write(temporary, content, sync=True)
             os.rename(temporary, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
         except OSError:
             with suppress(OSError):

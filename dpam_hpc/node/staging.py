@@ -175,7 +175,7 @@ class Staging:
         if record["state"] != DONE:
             return None
         content = self._read_hits(target)
-        intact = content is not None and hashlib.sha256(content).hexdigest() == record["sha256"]
+        intact = content is not None and hashlib.sha256(content).hexdigest() == record.get("sha256")
         return record if intact and self._has_marker(target) else None
 
     def _done_by_others(self, target: str) -> Record | None:
@@ -320,7 +320,8 @@ def _failures_text(result: TargetResult) -> bytes:
     if not rows:
         return b""
     lines = ["template\tkind\treason", *("\t".join(_one_line(cell) for cell in r) for r in rows)]
-    return ("\n".join(lines) + "\n").encode()
+    # A folder's name may be no UTF-8.
+    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
 
 
 def _has_failures(record: Record) -> bool:

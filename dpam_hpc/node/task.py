@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dpam_hpc import journal, run_dir
+from dpam_hpc import journal, run_dir, trust
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.node import image_check, run_lock, scratch
@@ -94,6 +94,7 @@ def work_off(
     on_tick: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Do a task's targets, going on where its earlier starts ended; raises DpamHpcError."""
+    trust.check(run.work_dir / OWN_FOLDER)
     plan = run.plan()
     if not 0 <= number < len(plan.tasks):
         raise ConfigError(f"{run.path} has no task {number}", f"it has {len(plan.tasks)}, from 0")
@@ -102,7 +103,8 @@ def work_off(
     settings = planned(plan.settings, run.path)
     _refuse_beside_another_run(settings.work_dir)
     folder = run.task_folder(number)
-    folder.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        trust.own_folder(each)
     reporter = Reporter(run, number, start)
     reporter.say("starting")
 

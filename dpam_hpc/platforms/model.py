@@ -153,7 +153,7 @@ class Scratch(Table):
     """Where a node has room of its own; the node decides, this is where it looks."""
 
     candidates: tuple[Place, ...] = ("$SLURM_TMPDIR", "$TMPDIR", "/tmp")  # noqa: S108
-    min_free_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    min_free_gb: Annotated[float, Field(ge=0, le=1e9)] = 1.0
     fallback: Literal["working-dir"] = "working-dir"
     keep_between_tasks: bool = False
     last_resort: tuple[Place, ...] = ()

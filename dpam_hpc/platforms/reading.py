@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,14 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dpam_hpc import toml_file
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.platforms.model import Container, Launch, Partition, Platform, Scheduler, Scratch
 from dpam_hpc.platforms.toml_lines import KeyPath, key_lines
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HINT = "docs/platforms.md says what each field is"
 TABLES: dict[str, type[BaseModel]] = {
@@ -138,16 +133,18 @@ def _chain(path: Path, known: Mapping[str, Sequence[Path]], problems: list[Probl
 def _loaded(path: Path, problems: list[Problem]) -> _File | None:
     try:
         text = path.read_bytes().decode()
-        return _File(path, tomllib.loads(text), key_lines(text))
+        return _File(path, toml_file.loads(text), key_lines(text))
     except OSError as error:
         problems.append(Problem(path, 1, "", f"cannot be read: {error.strerror}"))
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         problems.append(Problem(path, line, "", "is not UTF-8"))
-    except tomllib.TOMLDecodeError as error:
+    except toml_file.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         problems.append(Problem(path, line, "", f"is no TOML: {error}"))
+    except ValueError as error:
+        problems.append(Problem(path, 1, "", str(error)))
     return None
 
 

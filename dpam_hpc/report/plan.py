@@ -46,7 +46,7 @@ def print_plan(prepared: Prepared) -> None:
     table = Table(box=None, show_header=False)
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(markup=False)  # paths may hold brackets
     console.print(table, highlight=False)
     for remark in prepared.remarks:
         console.print(f"note: {remark}", highlight=False, markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dpam_hpc import command
+from dpam_hpc import command, trust
 from dpam_hpc.command import Captured, TimedOut
 from dpam_hpc.errors import SchedulerError
 from dpam_hpc.node.run_lock import started_at
@@ -63,7 +63,7 @@ class Local:
         if not script.is_file():
             raise SchedulerError(f"there is no batch script {script}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=trust.FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise SchedulerError(f"{self._folder} cannot be made: {error.strerror}") from None
         done = self._call(

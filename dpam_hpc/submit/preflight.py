@@ -87,7 +87,7 @@ def _paths(settings: SubmitSettings) -> list[str]:
     return [
         f"the path {str(path)!r} has a character that cannot be used in a job"
         for path in named
-        if path is not None and any(c in bad for c in str(path.absolute()))
+        if path is not None and any(c in bad or not c.isprintable() for c in str(path.absolute()))
     ]
 
 

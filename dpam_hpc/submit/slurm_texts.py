@@ -21,6 +21,8 @@ SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
 SACCT_FORMAT = "JobID,State,NodeList,Reason"
 UNKNOWN_JOB = "Invalid job id specified"
 JOB_IS_OVER = (UNKNOWN_JOB, "already completing or completed")
+MOST_ELEMENTS = 100_000
+"""In one answer: no run has so many tasks, and each has a value of its own."""
 NO_ACCOUNTING = "accounting storage is disabled"
 NOTHING = {"None", "N/A", "(null)", "None assigned", "None allocated"}
 HELD = re.compile(r"held|JobHoldMaxRequeue", re.IGNORECASE)
@@ -122,7 +124,7 @@ def max_array_size(returncode: int, stdout: str, stderr: str) -> int | None:
     """MaxArraySize, of which an array's highest index is one less; None if it is not told."""
     if returncode != 0:
         raise refusal("scontrol", returncode, stdout, stderr)
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)\s*$", stdout, re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*([0-9]{1,9})\s*$", stdout, re.MULTILINE)
     return int(found[1]) if found else None
 
 
@@ -185,6 +187,8 @@ def queued(returncode: int, stdout: str, stderr: str) -> list[JobStatus]:
             raise unreadable("squeue", line)
         job, index, state, nodes, reason = fields
         found += _statuses(job, "" if index in NOTHING else index, state, reason, nodes, line)
+        if len(found) > MOST_ELEMENTS:
+            raise unreadable("squeue", line)
     return found
 
 
@@ -204,6 +208,8 @@ def accounted(returncode: int, stdout: str, stderr: str) -> list[JobStatus] | No
             raise unreadable("sacct", line)
         _, state, nodes, reason = fields
         found += _statuses(job[1], job[2] or job[3] or "", state, reason, nodes, line)
+        if len(found) > MOST_ELEMENTS:
+            raise unreadable("sacct", line)
     return found
 
 
@@ -236,12 +242,15 @@ def indices(text: str) -> list[int]:
     for part in text.strip("[]").partition("%")[0].split(","):
         if part == "...":
             break  # cut by SLURM_BITSTR_LEN
-        numbers = re.fullmatch(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+))?)?", part)
-        if not numbers or numbers[3] == "0":
+        numbers = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?", part)
+        if not numbers or not int(numbers[3] or 1):
             raise ValueError(f"no array indices: {text!r}")
         first, last, step = (int(n) if n else None for n in numbers.groups())
         assert first is not None
-        found += range(first, (first if last is None else last) + 1, step or 1)
+        elements = range(first, (first if last is None else last) + 1, step or 1)
+        if len(found) + len(elements) > MOST_ELEMENTS:
+            raise ValueError(f"more elements than an array has: {text[:80]!r}")
+        found += elements
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -63,12 +64,12 @@ def _known(data_dir: Path | None, bundle: Path | None) -> Iterable[str]:
 def _ecod_lengths(path: Path) -> Iterable[tuple[str, int]]:
     """Lines are: number, name, residues; templates go by their number, in some sets by name."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
         words = line.split()
-        if len(words) >= 3 and words[2].isdigit():
+        if len(words) >= 3 and re.fullmatch("[0-9]{1,9}", words[2]):
             yield words[0], int(words[2])
             yield words[1], int(words[2])
 
@@ -104,7 +105,8 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> Look:
         return 0.0, 0, 0, [f"no {target}.pdb"]
     name = f"{target}{CANDIDATES_SUFFIX}"
     try:
-        with open(f"{folder.candidates_folder}/{name}", "rb", buffering=0) as file:
+        path = f"{folder.candidates_folder}/{name}"
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
             candidates = file.read().decode(errors="replace").split()
     except OSError as error:
         return 0.0, 0, 0, [f"{name}: {error.strerror}"]
@@ -118,6 +120,10 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> Look:
     if candidates and size == 0:
         problems.append(f"{target}.pdb is empty")
     return cost.seconds(cost.residues(size), residues), len(candidates), residues, problems
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # one that is a pipe would be waited for
 
 
 def _query_size(folder: WorkFolder, target: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from dpam_hpc.errors import BundleError
 from dpam_hpc.node import scratch
-from dpam_hpc.node.bundle_copy import COPY, BundleCopy
+from dpam_hpc.node.bundle_copy import BundleCopy
 
 
 @pytest.fixture
@@ -89,19 +88,15 @@ def test_many_at_once_make_one_copy(bundle: Path, place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_a_folder_that_somebody_else_made_is_refused(bundle: Path, place: Path) -> None:
-    copy = BundleCopy(bundle, place)
-    copy.release(keep=True)
-    copy.folder.chmod(0o777)
-    with pytest.raises(BundleError, match="private"):
-        BundleCopy(bundle, place)
-    (copy.folder / COPY).unlink()
-    for name in os.listdir(copy.folder):
-        (copy.folder / name).unlink()
-    copy.folder.rmdir()
-    copy.folder.symlink_to(place)
-    with pytest.raises(BundleError, match="private"):
-        BundleCopy(bundle, place)
+def test_a_folder_that_others_can_write_is_not_used(bundle: Path, place: Path) -> None:
+    first = BundleCopy(bundle, place)
+    first.release(keep=True)
+    first.folder.chmod(0o777)
+    second = BundleCopy(bundle, place)
+    assert second.folder.parent == place and second.folder != first.folder
+    assert second.path.read_bytes() == bundle.read_bytes()
+    second.release(keep=False)
+    assert list(place.iterdir()) == [first.folder]
 
 
 def test_a_bundle_that_is_gone_is_named(place: Path) -> None:

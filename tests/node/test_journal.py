@@ -39,8 +39,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_records_are_there_when_it_is_opened_again(path: Path) -> None:
     assert write(path, []) == RECORDS
-    assert write(path, [{"target": "P4"}]) == RECORDS
-    assert write(path, []) == journal.read(path) == [*RECORDS, {"target": "P4"}]
+    assert write(path, [{"target": "P4", "state": "done"}]) == RECORDS
+    assert write(path, []) == journal.read(path) == [*RECORDS, {"target": "P4", "state": "done"}]
 
 
 def test_a_record_is_one_line(path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_record_is_one_line(path: Path) -> None:
 
 
 def test_a_line_torn_at_any_byte_is_cut_off(path: Path) -> None:
-    content, more = path.read_bytes(), {"target": "P9"}
+    content, more = path.read_bytes(), {"target": "P9", "state": "done"}
     for end in range(content.index(b"\n") + 1, len(content)):
         path.write_bytes(content[:end])
         kept = RECORDS[: content[:end].count(b"\n") - 1]
@@ -98,7 +98,7 @@ def test_two_threads_append_whole_lines(tmp_path: Path) -> None:
 
     def append(name: str) -> None:
         for number in range(40):
-            opened.append({"target": name, "number": number, "filler": "x" * 500})
+            opened.append({"target": name, "state": "done", "number": number, "filler": "x" * 500})
 
     threads = [Thread(target=append, args=(name,)) for name in "ab"]
     for thread in threads:
@@ -129,30 +129,34 @@ def test_a_full_disk_leaves_no_torn_line(
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write_partly)
         with pytest.raises(OSError) as caught:
-            opened.append({"target": "P4"})
+            opened.append({"target": "P4", "state": "done"})
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
 
-    opened.append({"target": "P5"})
+    opened.append({"target": "P5", "state": "done"})
     opened.close()
-    assert journal.read(path) == [*RECORDS, {"target": "P5"}]
+    assert journal.read(path) == [*RECORDS, {"target": "P5", "state": "done"}]
 
 
 def test_records_that_wait_are_written_in_order_and_wait_on_if_that_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Journal(path)
-    opened.add({"target": "P4"})
+    opened.add({"target": "P4", "state": "done"})
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "_write", _refuse)
         with pytest.raises(OSError):
             opened.flush()
     assert journal.read(path) == RECORDS
-    opened.append({"target": "P5"})
-    assert journal.read(path) == [*RECORDS, {"target": "P4"}, {"target": "P5"}]
-    opened.add({"target": "P6"})
+    opened.append({"target": "P5", "state": "done"})
+    assert journal.read(path) == [
+        *RECORDS,
+        {"target": "P4", "state": "done"},
+        {"target": "P5", "state": "done"},
+    ]
+    opened.add({"target": "P6", "state": "done"})
     opened.close()
-    assert journal.read(path)[-1] == {"target": "P6"}
+    assert journal.read(path)[-1] == {"target": "P6", "state": "done"}
 
 
 def _refuse(*_: object) -> None:

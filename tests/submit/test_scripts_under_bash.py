@@ -415,7 +415,8 @@ def test_by_ssh_a_signal_is_passed_on_to_the_launchers_of_this_run_alone(tmp_pat
     # The launcher sends what SLURM would send to the batch shell, and then takes its time.
     node.write(
         "launcher",
-        "#!/bin/bash\nif mkdir once; then kill -USR1 $(cat shell); sleep 2; exit 75; fi\n",
+        f"#!/bin/bash\ncd {shlex.quote(str(tmp_path))}\n"
+        "if mkdir once; then kill -USR1 $(cat shell); sleep 2; exit 75; fi\n",
     )
     node.write("sleep", '#!/bin/sh\nexec /bin/sleep "$@"\n')
     job = node.run_dir / "job.sh"
@@ -478,7 +479,7 @@ def test_locally_a_signal_to_all_ends_the_script_with_its_launcher_not_before(
         "import os, signal, sys, time\n"
         "def end(*_):\n"
         "    time.sleep(1)\n"
-        "    open('ended', 'a').write('x')\n"
+        f"    open({str(tmp_path / 'ended')!r}, 'a').write('x')\n"
         "    sys.exit(75)\n"
         "signal.signal(signal.SIGTERM, end)\n"
         "os.killpg(0, signal.SIGTERM)\n"

@@ -6,6 +6,7 @@ Formats as seen in the programs' files (docs/exactness.md describes each); ids a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dpam_hpc.align.aligner import Alignment, ProgramFailed
@@ -14,6 +15,8 @@ MASKED = "-99"
 MIN_FILTER_SCORE = 1.0
 BEST_OF_PAIR = 2
 RANGE_WIDTH = 10
+HIGHEST_INDEX = 9999
+"""Of a residue: DALI writes it in four columns."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Block:
 
     def prealignment(self) -> Prealignment:
         """The block's ranges, cut at fixed columns since numbers of four digits touch."""
-        header, _, *rows = self.text.splitlines()
-        count = int(header.split()[-3])
+        with _readable("DP"):
+            header, _, *rows = self.text.splitlines()
+            count = int(header.split()[-3])
         ends = [
             end.strip()
             for row in rows
@@ -68,7 +72,9 @@ def wolfitz_lines(text: str) -> Iterator[tuple[str, str, str]]:
         if not line.startswith(" WOLFITZ ") or len(line) < 20:
             raise ProgramFailed(f"serialcompare wrote a line that begins {line[:40]!r}")
         words = line[19:].split()
-        if int(words[0]) * 4 + 1 != len(words):
+        with _readable("serialcompare"):
+            count = int(words[0])
+        if count * 4 + 1 != len(words):
             raise ProgramFailed(f"serialcompare wrote a cut line for {line[9:19]}")
         yield line[9:14], line[14:19], line[19:]
 
@@ -84,11 +90,12 @@ def on_own_domains(text: str, domains: Mapping[str, int]) -> str:
     Alone it says nothing of the others; after a structure with more domains it would say something
     of that one.
     """
-    return "".join(
-        line
-        for line in text.splitlines(keepends=True)
-        if int(line[17:].split(maxsplit=1)[0]) <= domains[line[7:12]]
-    )
+    with _readable("PARSI"):
+        return "".join(
+            line
+            for line in text.splitlines(keepends=True)
+            if int(line[17:].split(maxsplit=1)[0]) <= domains[line[7:12]]
+        )
 
 
 def best_filtered(lines: Iterable[str]) -> list[Prealignment]:
@@ -99,20 +106,21 @@ def best_filtered(lines: Iterable[str]) -> list[Prealignment]:
     chosen = []
     taken: dict[str, int] = {}
     previous = ""
-    for line in sorted(lines, key=lambda line: (float(line.split()[0]), line), reverse=True):
-        if line == previous:
-            continue
-        previous = line
-        words = line.split()
-        ids = words[1]
-        if float(words[0]) < MIN_FILTER_SCORE or taken.get(ids, 0) == BEST_OF_PAIR:
-            continue
-        taken[ids] = taken.get(ids, 0) + 1
-        segments, numbers = int(words[4]) if len(words) > 4 else -1, words[5:]
-        if len(numbers) != 4 * segments:
-            raise ProgramFailed(f"FILTER95 wrote a cut line for {ids}")
-        ranges = tuple(number for number in numbers if number != MASKED)
-        chosen.append(Prealignment(ids[:5], ids[5:], ranges))
+    with _readable("FILTER95"):
+        for line in sorted(lines, key=lambda line: (float(line.split()[0]), line), reverse=True):
+            if line == previous:
+                continue
+            previous = line
+            words = line.split()
+            ids = words[1]
+            if float(words[0]) < MIN_FILTER_SCORE or taken.get(ids, 0) == BEST_OF_PAIR:
+                continue
+            taken[ids] = taken.get(ids, 0) + 1
+            segments, numbers = int(words[4]) if len(words) > 4 else -1, words[5:]
+            if len(numbers) != 4 * segments:
+                raise ProgramFailed(f"FILTER95 wrote a cut line for {ids}")
+            ranges = tuple(number for number in numbers if number != MASKED)
+            chosen.append(Prealignment(ids[:5], ids[5:], ranges))
     return chosen
 
 
@@ -134,7 +142,8 @@ def report_entries(text: str) -> dict[str, list[str]]:
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("-protein"):
-            lines = entries.setdefault(line.replace('"', " ").split()[1], [])
+            with _readable("fssp"):
+                lines = entries.setdefault(line.replace('"', " ").split()[1], [])
         elif line.startswith("-"):
             lines.append(line)
     return entries
@@ -147,22 +156,23 @@ def report_alignment(lines: list[str], template_length: int, keep_long: bool) ->
     """
     z = ""
     rotation, translation, pairs, lost = [], [], [], []
-    for line in lines:
-        if line.startswith("-summar"):
-            # dali.pl prints the line with the rank in front, and upstream reads the third word.
-            words = f"   1: {line.split(chr(34), 1)[1][6:]}".split()
-            z = str(float(words[2]))
-        elif line.startswith("-matrix"):
-            words = line.rstrip().removesuffix('"').split()
-            rotation.append("\t".join(words[4:7]))
-            translation.append(words[7])
-        elif line.startswith("-ranges"):
-            segment = _segment(line, keep_long)
-            if segment is None:
-                lost.append(" ".join(line.split('"')[1].split("(")[0].split()[2:]))
-            else:
-                first_query, first_template, length = segment
-                pairs += [(first_query + i, first_template + i) for i in range(length)]
+    with _readable("fssp"):
+        for line in lines:
+            if line.startswith("-summar"):
+                # dali.pl prints the line with the rank in front; upstream reads the third word.
+                words = f"   1: {line.split(chr(34), 1)[1][6:]}".split()
+                z = str(float(words[2]))
+            elif line.startswith("-matrix"):
+                words = line.rstrip().removesuffix('"').split()
+                rotation.append("\t".join(words[4:7]))
+                translation.append(words[7])
+            elif line.startswith("-ranges"):
+                segment = _segment(line, keep_long)
+                if segment is None:
+                    lost.append(" ".join(line.split('"')[1].split("(")[0].split()[2:]))
+                else:
+                    first_query, first_template, length = segment
+                    pairs += [(first_query + i, first_template + i) for i in range(length)]
     if not z or len(rotation) != 3 or not (pairs or lost):
         raise ProgramFailed("fssp: a report without z, matrix or equivalences")
     return Alignment(
@@ -183,6 +193,8 @@ def _segment(line: str, keep_long: bool) -> tuple[int, int, int] | None:
         ends = _fixed_columns(text)
     if ends[1] - ends[0] != ends[3] - ends[2]:
         return None
+    if min(ends) < 1 or max(ends) > HIGHEST_INDEX:
+        raise ValueError(f"a segment with the residues {ends}")
     return ends[0], ends[2], ends[1] - ends[0] + 1
 
 
@@ -191,6 +203,15 @@ def _fixed_columns(text: str) -> list[int]:
     query, _, template = text.partition("<=>")
     query = query.rstrip()
     return [int(query[-10:-6]), int(query[-4:]), int(template[1:5]), int(template[7:11])]
+
+
+@contextmanager
+def _readable(program: str) -> Iterator[None]:
+    """ProgramFailed where an answer has another form than the program's own."""
+    try:
+        yield
+    except (ValueError, IndexError, KeyError) as error:
+        raise ProgramFailed(f"{program} wrote what cannot be read: {error!r}") from None
 
 
 def _split_before(text: str, mark: str) -> list[str]:

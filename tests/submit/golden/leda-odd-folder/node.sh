@@ -20,6 +20,8 @@ for place in "/tmp"; do
         binds+=(--bind "$place")
     fi
 done
+# Python takes modules from the folder that it starts in: not from that of the submission.
+cd '/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' || exit 1
 exec \
     '/opt/dpam hpc/bin/python' -m dpam_hpc launch '/project/my proteins it'"'"'s 100% $(x) `y`/.dpam-hpc/runs/20260102-030405-c0de' --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \

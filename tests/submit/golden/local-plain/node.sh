@@ -16,6 +16,8 @@ for place in "${TMPDIR:-}" "/tmp"; do
         binds+=(--bind "$place")
     fi
 done
+# Python takes modules from the folder that it starts in: not from that of the submission.
+cd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de || exit 1
 exec \
     '/opt/dpam hpc/bin/python' -m dpam_hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \

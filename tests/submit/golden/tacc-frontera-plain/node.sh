@@ -24,6 +24,8 @@ if [ -d "${SCRATCH:-}" ]; then
     scratch+=(--last-resort "${SCRATCH:-}")
     binds+=(--bind "${SCRATCH:-}")
 fi
+# Python takes modules from the folder that it starts in: not from that of the submission.
+cd /project/proteins/.dpam-hpc/runs/20260102-030405-c0de || exit 1
 exec \
     '/opt/dpam hpc/bin/python' -m dpam_hpc launch /project/proteins/.dpam-hpc/runs/20260102-030405-c0de --task "$task" \
     --job "$job" --node "${SLURMD_NODENAME:-$(hostname)}" \

@@ -1,0 +1,1 @@
+"""What another ordinary user of the machine can do to a run: nothing."""
