@@ -70,7 +70,7 @@ class Hook:
             setattr(os, name, self._around(name, getattr(os, name), self._path_of_file))
         for name in ON_NAMES:
             setattr(os, name, self._around(name, getattr(os, name), self._path_of_name))
-        opened = self._around("open", io.open, self._path_of_name)
+        opened = self._around("open", io.open, self._path_of_named_file)
         io.open = builtins.open = opened
         clock = time.time
         time.time = lambda: clock() + self._clock_is_ahead
@@ -128,6 +128,9 @@ class Hook:
         folder = more.get("dir_fd", more.get("src_dir_fd"))
         base = self._path_of_file(folder) if folder is not None else os.getcwd()
         return os.path.join(base, text)
+
+    def _path_of_named_file(self, name: Any, *_: object, **__: object) -> str:
+        return "" if isinstance(name, int) else self._path_of_name(name)  # it is open already
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LATEST = 4.0
 """Seconds after the start of the launcher, within which a fault begins."""
 PART_OF_A_FILE = 512
+REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,7 @@ class NodeDies(Fault):
         return f"the node dies after {self.at:.2f} s, {scratch}, {then}"
 
     def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.kill_all()
+        if start.is_alive_after(self.at) and start.kill_all():
             start.note(self)
 
     def mend(self, world: World) -> None:
@@ -259,8 +259,8 @@ class ScratchFills(Fault):
 
     def strike(self, start: Start) -> None:
         if start.is_alive_after(self.at):
-            start.world.fill(start.world.scratch)
             start.note(self)
+            start.world.fill(start.world.scratch)
             start.is_alive_after(self.lasts)
             start.world.unfill(start.world.scratch)
 
@@ -304,8 +304,8 @@ class SharedFills(Fault):
 
     def strike(self, start: Start) -> None:
         if start.is_alive_after(self.at):
-            start.world.fill(start.world.shared)
             start.note(self)
+            start.world.fill(start.world.shared)
 
     def mend(self, world: World) -> None:
         world.unfill(world.shared)
@@ -343,8 +343,8 @@ class SharedFails(Fault):
 
     def strike(self, start: Start) -> None:
         if start.is_alive_after(self.at):
-            start.world.control(f"fail {self.operation}:{self.probability}:{self.error}")
             start.note(self)
+            start.world.control(f"fail {self.operation}:{self.probability}:{self.error}")
             start.is_alive_after(self.lasts)
             start.world.control("clear")
 
@@ -394,8 +394,7 @@ class JournalDamaged(Fault):
         return f"killed after {self.at:.2f} s, the journals without {self.cut:.0%}{end}"
 
     def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.kill_all()
+        if start.is_alive_after(self.at) and start.kill_all():
             start.note(self)
 
     def mend(self, world: World) -> None:
@@ -427,11 +426,11 @@ class BundleDamaged(Fault):
     def strike(self, start: Start) -> None:
         if not start.is_alive_after(self.at):
             return
+        start.note(self)
         bundle = start.world.bundle
         with bundle.open("r+b") as file:
             file.seek(round(self.where * (bundle.stat().st_size - PART_OF_A_FILE)))
             file.write(random.Random(self.where).randbytes(PART_OF_A_FILE))
-        start.note(self)
 
     def mend(self, world: World) -> None:
         world.restore_bundle()
@@ -457,18 +456,19 @@ class TemplateReplaced(Fault):
     def strike(self, start: Start) -> None:
         if not start.is_alive_after(self.at):
             return
+        start.note(self)
         path = self._path(start.world)
         if self.by == "nothing":
             path.unlink(missing_ok=True)
         else:
-            other = path.with_name(".replaced")
+            other = path.with_name(REPLACED)
             content = path.read_bytes() if self.by == "itself" else b"\0garbage\n" * 99
             other.write_bytes(content)
             os.replace(other, path)
-        start.note(self)
 
     def mend(self, world: World) -> None:
         path = self._path(world)
+        path.with_name(REPLACED).unlink(missing_ok=True)
         shutil.copy(world.pristine / path.name, path)
 
     def _path(self, world: World) -> Path:

@@ -285,6 +285,7 @@ class Start:
         self._ended = threading.Event()
         self._others: list[Start] = []
         self.stderr = ""
+        self.struck: list[Fault] = []
         spec: dict[str, Any] = {"folder": str(world.shared)}
         for fault in faults:
             spec |= fault.spec()
@@ -325,7 +326,8 @@ class Start:
 
     def _strike(self, fault: Fault) -> None:
         try:
-            fault.strike(self)
+            with suppress(OSError):  # another fault is in its way
+                fault.strike(self)
         except BaseException as error:  # told when the start is waited for
             self._problems.append(error)
 
@@ -361,7 +363,8 @@ class Start:
         return not self._ended.wait(seconds) and self._process.poll() is None
 
     def note(self, fault: Fault) -> None:
-        """It has struck."""
+        """It has struck, and what it broke is to be mended."""
+        self.struck.append(fault)
         self.world.struck.append(str(fault))
 
     def process(self, who: str) -> psutil.Process | None:
@@ -378,12 +381,13 @@ class Start:
             return found[0] if found else None
         return None
 
-    def kill_all(self) -> None:
-        """Every process of the run ends at once."""
+    def kill_all(self) -> bool:
+        """Every process of the run ends at once; False where the launcher had ended before."""
         for _ in range(3):
             for process in self.world.processes():
                 with suppress(psutil.Error):
                     process.kill()
+        return self._process.wait(START_WITHIN) == -signal.SIGKILL
 
     def start_another(self) -> None:
         """One more launcher, as the scheduler starts it when it has lost sight of this one."""
@@ -461,7 +465,8 @@ def _until_done(world: World, log: IO[str]) -> None:
         start = Start(world, number, restart, faults)
         start.begin(*more, as_run=as_run)
         code = start.end()
-        for fault in faults:
+        # The file system first: without it nothing else can be mended.
+        for fault in sorted(start.struck, key=lambda fault: not fault.storage):
             fault.mend(world)
         print(f"  start {number} ended with {code}: {start.stderr.strip()[-300:]}", file=log)
         world.expect_no_process(f"after start {number}")
