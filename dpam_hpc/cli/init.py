@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,8 +66,10 @@ def init(
                 if answer.strip():
                     given[name] = answer.strip()
     path.unlink(missing_ok=True)  # were it a link, what it leads to would be written
-    with path.open("x", encoding="utf-8") as file:
-        file.write(_text(given))
+    # Whatever the umask: one that a group may write would not be believed.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with open(file, "w", encoding="utf-8") as text:
+        text.write(_text(given))
     print(f"{path} is written; dpam-hpc run --show-settings shows what counts")
 
 

@@ -130,6 +130,7 @@ class Nursery:
         self._launcher.send(json.dumps(what).encode())
 
     def _end(self) -> None:
+        signal.set_wakeup_fd(-1)  # they end while this process does, and its sockets are closed
         for pid in self._workers:
             _kill_group(pid)
 

@@ -128,9 +128,8 @@ def test_failures_are_drawn_from_the_seed(mount: Mount, tmp_path: Path) -> None:
 
 
 def test_a_failure_may_have_an_end(mount: Mount) -> None:
-    (node,) = mount("--fail", "unlink:1:EIO:2")
-    write(node / "file")
-    assert failures((node / "file").unlink, 3) == [errno.EIO, errno.EIO, 0]
+    (node,) = mount("--fail", "mkdir:1:EIO:2")
+    assert failures((node / "folder").mkdir, 3) == [errno.EIO, errno.EIO, 0]
 
 
 def test_orders_at_run_time(mount: Mount) -> None:
@@ -154,8 +153,10 @@ def test_a_hang_ends_by_itself_or_by_an_order(mount: Mount) -> None:
     assert 0.3 <= time.monotonic() - begun < 20
     slowfs.order(node, "hang 60")
     begun = time.monotonic()
-    threading.Timer(0.2, slowfs.order, (node, "clear")).start()
+    timer = threading.Timer(0.2, slowfs.order, (node, "clear"))
+    timer.start()
     write(node / "other")
+    timer.join()
     assert 0.2 <= time.monotonic() - begun < 20
 
 
