@@ -30,6 +30,7 @@ class Benchmark:
     arguments: str = ""
     real: bool = False
     fuse: bool = False
+    long: bool = False
 
 
 FEW = "--targets r1bd2X,O05011 --candidates 5"
@@ -40,13 +41,17 @@ REPLAYED = "--targets r1bd2X,O05011 --candidates 3 --latencies 0,10 --nodes 1,4 
 BENCHMARKS = (
     Benchmark("busy", "busy.py"),
     Benchmark("scale", "scale.py", "--targets 28000"),
+    Benchmark("scale_million", "scale.py", "--targets 1000000", long=True),
     Benchmark("bundle_reading", "bundle_reading.py", fuse=True),
     Benchmark("shared_fs_replayed", "shared_fs.py", f"{REPLAYED} --long-copies 4", fuse=True),
     Benchmark("step7", "step7.py", "--bundle --count", real=True),
     Benchmark("headline", "headline.py", f"{MODELS} --candidates 16", real=True, fuse=True),
     Benchmark("shared_fs", "shared_fs.py", f"{FEW} --workers 1", real=True, fuse=True),
+    Benchmark("campaign", "campaign.py"),
 )
-"""A line more for another benchmark; ``real``: it needs DALI, ``fuse``: it mounts slowfs.py."""
+"""A line more for another benchmark. ``real``: it needs DALI; ``fuse``: it mounts slowfs.py;
+``long``: it takes a quarter of an hour and is run where it is named. The last reckons with the
+results of the others."""
 
 
 def run(benchmark: Benchmark, arguments: argparse.Namespace) -> str:
@@ -55,6 +60,8 @@ def run(benchmark: Benchmark, arguments: argparse.Namespace) -> str:
         return "left out: no --dali-home"
     if benchmark.fuse and (why := slowfs.why_none()):
         return f"left out: {why}"
+    if benchmark.long and not arguments.only:
+        return f"left out, since it takes long: --only {benchmark.name}"
     results = arguments.results / f"{benchmark.name}.json"
     argv = [sys.executable, str(HERE / benchmark.script), *benchmark.arguments.split()]
     argv += ["--json", str(results)]

@@ -111,29 +111,30 @@ def play(arguments: argparse.Namespace, site: Site) -> Batch:
 
 
 def operations(results: Path, given: float | None) -> float:
-    """Operations a protein on the shared file system, as measured."""
+    """Operations a protein on the shared file system, with a bundle, as an NFS client counts."""
     if given is not None:
         return given
-    path = results / "shared_fs.json"
-    try:
-        content = json.loads(path.read_text())
-        return float(content["a_protein"]["bundle"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SystemExit(f"{path} does not tell: run shared_fs.py, or give --operations") from None
+    for name in ("shared_fs", "shared_fs_replayed"):
+        path = results / f"{name}.json"
+        if path.exists():
+            (counted, *_) = json.loads(path.read_text())["operations"]["ours-bundle"]
+            return float(counted["waited_for"]["protein"])
+    raise SystemExit(f"{results} does not tell: run shared_fs.py, or give --operations")
 
 
 def verbs(results: Path) -> dict[str, dict[str, float]]:
     """Seconds and bytes a target of the verbs, from the largest size that was measured."""
-    path = results / "scale.json"
-    try:
-        largest = max(json.loads(path.read_text())["results"], key=lambda r: float(r["targets"]))
-    except (OSError, ValueError, KeyError):
-        raise SystemExit(f"{path} does not tell: run scale.py") from None
+    sizes = [
+        size
+        for path in results.glob("scale*.json")
+        for size in json.loads(path.read_text())["results"]
+    ]
+    if not sizes:
+        raise SystemExit(f"{results} does not tell: run scale.py")
+    largest = max(sizes, key=lambda size: float(size["targets"]))
+    many = largest["targets"]
     return {
-        verb: {
-            "seconds": found["wall"] / largest["targets"],
-            "bytes": found["peak_bytes"] / largest["targets"],
-        }
+        verb: {"seconds": found["wall"] / many, "bytes": found["peak_bytes"] / many}
         for verb, found in largest["verbs"].items()
     }
 
@@ -212,7 +213,7 @@ def main() -> None:
         "tasks": math.ceil(batches * batch.tasks),
         "starts": math.ceil(batches * batch.starts),
     }
-    print(f"{arguments.proteins:,} proteins on {site.nodes} nodes of {site.cores} cores\n")
+    measuring.say(f"{arguments.proteins:,} proteins on {site.nodes} nodes of {site.cores} cores")
     print_table(
         ["", ""],
         [
@@ -238,7 +239,7 @@ def main() -> None:
     measuring.write_json(
         arguments.json,
         None,
-        arguments={k: v for k, v in vars(arguments).items() if k not in ("json", "results")},
+        assumed={k: v for k, v in vars(arguments).items() if k not in ("json", "results")},
         site=asdict(site),
         batch=asdict(batch),
         campaign=found,

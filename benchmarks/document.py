@@ -1,4 +1,4 @@
-"""Makes docs/benchmarks.md and its plots from the results of the benchmarks, results/*.json."""
+"""Makes docs/benchmarks.md, docs/scale.md and plots from the benchmarks' results/*.json."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ of one run and compare with each other alone: each says its machine, and how bus
 """
 
 
+SCALE = ROOT / "docs" / "scale.md"
+ABOUT_SCALE = ("scale", "scale_million", "campaign")
+SCALE_HEAD = HERE / "scale.head.md"
+
+
 def read() -> dict[str, Result]:
     """All results, by name."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
@@ -39,14 +44,25 @@ def read() -> dict[str, Result]:
 def text(results: Mapping[str, Result]) -> str:
     """The whole document."""
     goals = [
-        [f"[{name}](#{name})", goal["what"], with_unit(goal["measured"], goal["unit"]),
+        [f"[{name}]({'scale.md' if name in ABOUT_SCALE else ''}#{name})", goal["what"],
+         with_unit(goal["measured"], goal["unit"]),
          goal_text(goal).removeprefix("goal "), "yes" if goal["met"] else "**no**"]
         for name, result in results.items()
         for goal in (item["goal"] for item in result["report"] if "goal" in item)
     ]  # fmt: skip
     parts = [HEAD, *markdown(["benchmark", "figure", "measured", "goal", "met"], goals, left=2)]
     for name, result in results.items():
-        parts += ["", *section(name, result)]
+        if name not in ABOUT_SCALE:
+            parts += ["", *section(name, result)]
+    return "\n".join(parts) + "\n"
+
+
+def scale_text(results: Mapping[str, Result]) -> str:
+    """The document about scale."""
+    parts = [SCALE_HEAD.read_text().rstrip("\n")]
+    for name in ABOUT_SCALE:
+        if name in results:
+            parts += ["", *section(name, results[name])]
     return "\n".join(parts) + "\n"
 
 
@@ -232,6 +248,7 @@ def write() -> None:
     """Write the document and its plots; plots of results that are gone are removed."""
     results = read()
     DOCUMENT.write_text(text(results))
+    SCALE.write_text(scale_text(results))
     PLOTS_FOLDER.mkdir(exist_ok=True)
     wanted = {file: f for name, r in results.items() for file, (_, f) in plots(name, r).items()}
     for path in PLOTS_FOLDER.glob("*.svg"):

@@ -11,9 +11,9 @@ RESULTS = document.read()
 
 def test_document_is_made_from_the_results() -> None:
     assert RESULTS
-    assert document.DOCUMENT.read_text() == document.text(RESULTS), (
-        "make it anew: python benchmarks/document.py"
-    )
+    again = "make it anew: python benchmarks/document.py"
+    assert document.DOCUMENT.read_text() == document.text(RESULTS), again
+    assert document.SCALE.read_text() == document.scale_text(RESULTS), again
 
 
 def test_every_plot_is_there() -> None:
