@@ -131,11 +131,8 @@ def make_inputs(folder: Path, pairs: int) -> list[int]:
 
 def register(folder: Path) -> None:
     """Make ``folder`` one that, on PYTHONPATH, offers the stand-in as an aligner."""
-    info = folder / "sleeper-0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sleeper\nVersion: 0\n")
-    entry = f"[dpam_hpc.aligners]\nsleeper = {sleeper.__name__}:{sleeper.SleepAligner.__name__}\n"
-    (info / "entry_points.txt").write_text(entry)
+    definition = f"{sleeper.__name__}:{sleeper.SleepAligner.__name__}"
+    measuring.register_aligner(folder, sleeper.SleepAligner.name, definition)
     shutil.copyfile(sleeper.__file__, folder / f"{sleeper.__name__}.py")
 
 
