@@ -180,7 +180,9 @@ def print_rounds(spent: Mapping[str, Counter[str]]) -> dict[str, Any]:
     rows: list[list[object]] = [[PAIRS, *(found[PAIRS] for found in spent.values())]]
     rows.append(["programs started a pair", *(spent[n][PROGRAMS] / pairs[n] for n in spent)])
     for step in (*MODES, "import", "report", PYTHON):
-        rows.append([f"{step}, ms a pair", *(1000 * seconds[n].get(step, 0.0) / pairs[n] for n in spent)])
+        rows.append(
+            [f"{step}, ms a pair", *(1000 * seconds[n].get(step, 0.0) / pairs[n] for n in spent)]
+        )
     rows.append(["all, ms a pair", *(1000 * sum(seconds[n].values()) / pairs[n] for n in spent)])
     rows.append(["outside serialcompare", *(f"{outside(seconds[n]):.1%}" for n in spent)])
     print_table(["CPU of the pairs alone, templates imported", *spent], rows)

@@ -127,11 +127,9 @@ def print_results(
         costs.append(
             [name, spread, system, 1000 * cpu / pairs, wall, base_cpu / cpu, base_wall / wall]
         )
-        failed = max(run.failures for run in runs) if runs[0].failures is not None else "-"
-        hits.append(
-            [name, least.hits, least.found, least.identical, least.more]
-            + [f"{least.files} of {len(upstream_hits)}", failed]
-        )
+        numbers = [least.hits, least.found, least.identical, least.more]
+        failed = "-" if runs[0].failures is None else str(max(run.failures or 0 for run in runs))
+        hits.append([name, *numbers, f"{least.files} of {len(upstream_hits)}", failed])
         results[name] = {
             "cpu_ratio": base_cpu / cpu,
             "wall_ratio": base_wall / wall,

@@ -177,11 +177,17 @@ class Inputs:
                 shutil.copyfile(file, folder / file.name)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser, workers: bool = True) -> None:
+def add_input_arguments(
+    parser: argparse.ArgumentParser, *, workers: bool = True, needs_dali: bool = True
+) -> None:
     """Options that name DALI and the inputs, and how many ``workers`` there are."""
     home = os.environ.get("DALI_HOME")
     parser.add_argument(
-        "--dali-home", type=Path, default=home, required=not home, help="default: $DALI_HOME"
+        "--dali-home",
+        type=Path,
+        default=home,
+        required=needs_dali and not home,
+        help="default: $DALI_HOME",
     )
     parser.add_argument(
         "--inputs",

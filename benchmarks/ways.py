@@ -88,11 +88,11 @@ def by_dpam(
     return Way(name, argv, variables, ours=False)
 
 
-def run(way: Way, inputs: Inputs, before: Sequence[str] = ()) -> Outcome:
+def run(way: Way, inputs: Inputs, before: Sequence[str] = (), copies: int = 1) -> Outcome:
     """Run a way in a fresh folder, its command behind the words ``before``."""
     with measuring.fresh_folder() as folder:
         work = folder / "work"
-        targets = inputs.lay_out(work)
+        targets = inputs.lay_out(work, copies)
         measured = measuring.measure(
             [*before, *way.argv(work, targets)],
             cwd=folder,

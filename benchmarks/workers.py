@@ -140,7 +140,9 @@ def main() -> None:
         for condition in conditions(cold_too):
             found[condition] = measure(condition, arguments, inputs, bundle, disk)
     print_results(found, arguments.numbers)
-    hits = {tuple(sorted(r.hits.items())) for by in found.values() for rs in by.values() for r in rs}
+    hits = {
+        tuple(sorted(r.hits.items())) for by in found.values() for rs in by.values() for r in rs
+    }
     print("the same bytes in all runs" if len(hits) == 1 else "HITS DIFFER BETWEEN RUNS")
     results: dict[str, Any] = {
         str(condition): {workers: [run.numbers() for run in runs] for workers, runs in by.items()}
