@@ -157,8 +157,8 @@ def long(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
             numbers = [found[what] for what in ("hits", "lost", "failed", "cpu")]
             rows.append([name, *numbers, f"{memory.largest / MB:.0f}", reason[:90]])
             results[name] = {**found, "largest_process": memory.largest}
-            if not found["hits"] and not found["reasons"]:
-                raise SystemExit(f"{name} ended with neither hits nor a named failure")
+            if not (found["hits"] or found["lost"] or found["reasons"]):
+                raise SystemExit(f"{name} ended with neither hits nor a named loss or failure")
     header = ["long targets", "hits", "lost segments", "failed", "CPU s", "largest MB", "reason"]
     print_table(header, rows)
     return results
@@ -178,8 +178,8 @@ def _run(arguments: argparse.Namespace, inputs: Inputs, work: Path, target: str)
     reasons = [
         line.split("\t")[-1]
         for file in work.glob(f"{target}*failures*")
-        for line in file.read_text().splitlines()
-        if "\tlost\t" not in line and line.strip()
+        for line in file.read_text().splitlines()[1:]
+        if "\tlost\t" not in line
     ]
     return {
         "hits": hits.read_bytes().count(b">") if hits.exists() else 0,
