@@ -29,7 +29,8 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/busy.py
 	$(BIN)/python benchmarks/scale.py --targets 28000
-	if [ -n "$$DALI_HOME" ]; then $(BIN)/python benchmarks/step7.py; fi
+	$(BIN)/python benchmarks/extremes.py --only cores
+	if [ -n "$$DALI_HOME" ]; then for name in head_to_head cpu workers; do $(BIN)/python benchmarks/$$name.py || exit; done; fi
 
 # After a change of the dependencies in pyproject.toml. run.txt is the part of dev.txt that a node needs,
 # image.txt what an image with dpam needs.
