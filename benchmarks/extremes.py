@@ -7,7 +7,6 @@ measured: workers that wait, as ``busy.py`` has them.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shutil
 import threading
@@ -25,6 +24,7 @@ import ways
 from measuring import Inputs, print_table
 
 from dpam_hpc.errors import ExitCode
+from dpam_hpc.node.worker import PROCESS_NAME
 from dpam_hpc.target import CANDIDATES_SUFFIX
 
 PARTS = ("memory", "long", "candidates", "cores")
@@ -38,6 +38,7 @@ SHIFT = 150.0
 """Angstrom from one copy of a domain to the next: far enough that none touches another."""
 LONG_CANDIDATES = 10
 MB = 1e6
+PROGRAM = "program"
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Memory:
     total: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     processes: Counter[str] = field(default_factory=Counter)
-    largest: int = 0
+    largest: Counter[str] = field(default_factory=Counter)
 
     def look(self) -> None:
         """Look once at all descendants of this process."""
@@ -56,17 +57,27 @@ class Memory:
             with suppress(psutil.Error, OSError):
                 name = process.name()
                 pss = process.memory_full_info().pss
-                kind = name if name.startswith("dpam-") else "program"
+                kind = name if name.startswith("dpam-") else PROGRAM
                 kind = "launcher" if process.ppid() == os.getpid() else kind
                 parts[kind] += pss
                 processes[kind] += 1
-                self.largest = max(self.largest, pss)
+                self.largest[kind] = max(self.largest[kind], pss)
         if parts.total() > self.total:
             self.total, self.parts, self.processes = parts.total(), parts, processes
 
+    def bound(self, workers: int) -> int:
+        """What ``workers`` workers could take: each as much as the largest, with its program."""
+        rest = self.largest["launcher"] + self.largest["dpam-nursery"]
+        return rest + workers * (self.largest[PROCESS_NAME] + self.largest[PROGRAM])
+
     def results(self) -> dict[str, Any]:
         """For the results' file."""
-        return dataclasses.asdict(self)
+        return {
+            "total": self.total,
+            "parts": dict(self.parts),
+            "processes": dict(self.processes),
+            "largest": dict(self.largest),
+        }
 
 
 @contextmanager
@@ -111,7 +122,12 @@ def memory(arguments: argparse.Namespace, inputs: Inputs | None) -> dict[str, An
     ]
     rows.append(["all, MB", *(f"{found.total / MB:.0f}" for found in seen.values())])
     rows.append(["all, MB a worker", *(found.total / MB / workers for found in seen.values())])
-    rows.append(["largest process, MB", *(f"{f.largest / MB:.0f}" for f in seen.values())])
+    for kind in kinds:
+        rows.append(
+            [f"largest {kind}, MB", *(f"{f.largest[kind] / MB:.0f}" for f in seen.values())]
+        )
+    bounds = (f"{found.bound(workers) / MB:.0f}" for found in seen.values())
+    rows.append(["all, were each as large as the largest, MB", *bounds])
     print_table([f"peak memory (PSS), {workers} workers", *seen], rows)
     return {name: found.results() for name, found in seen.items()}
 
@@ -155,11 +171,11 @@ def long(arguments: argparse.Namespace, inputs: Inputs) -> dict[str, Any]:
                 found = _run(arguments, inputs, work, name)
             reason = "; ".join(found["reasons"]) or "-"
             numbers = [found[what] for what in ("hits", "lost", "failed", "cpu")]
-            rows.append([name, *numbers, f"{memory.largest / MB:.0f}", reason[:90]])
-            results[name] = {**found, "largest_process": memory.largest}
+            rows.append([name, *numbers, f"{memory.largest[PROGRAM] / MB:.0f}", reason[:90]])
+            results[name] = {**found, "largest": dict(memory.largest)}
             if not (found["hits"] or found["lost"] or found["reasons"]):
                 raise SystemExit(f"{name} ended with neither hits nor a named loss or failure")
-    header = ["long targets", "hits", "lost segments", "failed", "CPU s", "largest MB", "reason"]
+    header = ["long targets", "hits", "lost segments", "failed", "CPU s", "program MB", "reason"]
     print_table(header, rows)
     return results
 
