@@ -131,21 +131,25 @@ def make_inputs(folder: Path, pairs: int) -> list[int]:
 
 def register(folder: Path) -> None:
     """Make ``folder`` one that, on PYTHONPATH, offers the stand-in as an aligner."""
-    info = folder / "sleeper-0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sleeper\nVersion: 0\n")
-    entry = f"[dpam_hpc.aligners]\nsleeper = {sleeper.__name__}:{sleeper.SleepAligner.__name__}\n"
-    (info / "entry_points.txt").write_text(entry)
+    definition = f"{sleeper.__name__}:{sleeper.SleepAligner.__name__}"
+    measuring.register_aligner(folder, sleeper.SleepAligner.name, definition)
     shutil.copyfile(sleeper.__file__, folder / f"{sleeper.__name__}.py")
 
 
-def run(folder: Path, workers: int, seconds: float) -> tuple[Measured, list[Worker]]:
-    """The launcher on the made-up inputs of ``folder``."""
+def run(
+    folder: Path, workers: int, seconds: float, itself: bool = False
+) -> tuple[Measured, list[Worker]]:
+    """The launcher on the made-up inputs of ``folder``; the worker waits ``itself``, or a program.
+
+    A machine with few cores can not start as many programs as one with hundreds.
+    """
     notes, plug_in = folder / "notes", folder / "plug-in"
     notes.mkdir()
     register(plug_in)
     path = os.pathsep.join(filter(None, [str(plug_in), os.environ.get("PYTHONPATH", "")]))
     variables = {"PYTHONPATH": path, sleeper.SECONDS: str(seconds), sleeper.NOTES: str(notes)}
+    if itself:
+        variables[sleeper.ITSELF] = "1"
     argv = [*measuring.dpam_hpc(), "run", str(folder / "work"), "--data-dir", str(folder / "data")]
     argv += ["--aligner", sleeper.SleepAligner.name, "--dali-workers", str(workers), "--json"]
     environment = measuring.environment(folder, **variables)

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from dpam_hpc import __version__ as dpam_hpc_version
+from dpam_hpc.align import aligner
 from dpam_hpc.align.dali import install
 from dpam_hpc.errors import DpamHpcError
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder, chosen_targets
@@ -183,15 +184,17 @@ class Inputs:
                 shutil.copyfile(file, folder / file.name)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser, *, needs_dali: bool = True) -> None:
-    """Options that name DALI and the inputs."""
+def add_input_arguments(
+    parser: argparse.ArgumentParser, *, workers: bool = True, needs_dali: bool = True
+) -> None:
+    """Options that name DALI and the inputs, and how many ``workers`` there are."""
     home = os.environ.get("DALI_HOME")
     parser.add_argument(
         "--dali-home",
         type=Path,
         default=home,
         required=needs_dali and not home,
-        help="default: $DALI_HOME" + ("" if needs_dali else "; without, replayed programs"),
+        help="default: $DALI_HOME" + ("" if needs_dali else "; without, a part is left out"),
     )
     parser.add_argument(
         "--inputs",
@@ -201,7 +204,8 @@ def add_input_arguments(parser: argparse.ArgumentParser, *, needs_dali: bool = T
     )
     parser.add_argument("--targets", help="names, with commas between; default: all")
     parser.add_argument("--candidates", type=int, metavar="N", help="only the first N of each")
-    parser.add_argument("--workers", type=int, default=2)
+    if workers:
+        parser.add_argument("--workers", type=int, default=2)
     add_json_argument(parser)
 
 
@@ -232,6 +236,15 @@ def build_bundle(inputs: Inputs, dali_home: Path, folder: Path, workers: int) ->
 def bundle_in(folder: Path) -> Path:
     """Where ``build_bundle`` puts the bundle."""
     return folder / "templates.bundle"
+
+
+def register_aligner(folder: Path, name: str, definition: str) -> None:
+    """Make ``folder`` one that, on PYTHONPATH, offers ``module:class`` as the aligner ``name``."""
+    info = folder / "plug_in-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug-in\nVersion: 0\n")
+    entry = f"[{aligner.ENTRY_POINTS}]\n{name} = {definition}\n"
+    (info / "entry_points.txt").write_text(entry)
 
 
 def without_template_length(hits: bytes) -> bytes:

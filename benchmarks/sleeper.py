@@ -15,8 +15,9 @@ from typing import ClassVar
 from dpam_hpc import command
 from dpam_hpc.align.aligner import Alignment, Options, Pair
 
-SECONDS, NOTES = "SLEEPER_SECONDS", "SLEEPER_NOTES"
-"""Variables: how long each program sleeps, and the folder for the notes, one file a worker."""
+SECONDS, NOTES, ITSELF = "SLEEPER_SECONDS", "SLEEPER_NOTES", "SLEEPER_ITSELF"
+"""Variables: how long each program sleeps; the folder for the notes, one file a worker; not empty
+where the worker itself sleeps in the program's stead."""
 
 
 class SleepAligner:
@@ -54,14 +55,21 @@ class SleepAligner:
         lines = []
         for _ in pairs:
             begun = time.clock_gettime(time.CLOCK_BOOTTIME)
-            completed = command.run(self._argv, timeout=600)
-            self._cpu += completed.cpu_seconds
-            lines.append(f"{begun} {completed.seconds}\n")
+            lines.append(f"{begun} {self._sleep()}\n")
         with self._notes.open("a") as file:
             if not file.tell():
                 file.write(f"{_started()}\n")
             file.writelines(lines)
         return [None] * len(pairs)
+
+    def _sleep(self) -> float:
+        if os.environ.get(ITSELF):
+            begun = time.monotonic()
+            time.sleep(float(self._argv[1]))
+            return time.monotonic() - begun
+        completed = command.run(self._argv, timeout=600)
+        self._cpu += completed.cpu_seconds
+        return completed.seconds
 
     def cpu_seconds(self) -> dict[str, float]:
         """Of the programs."""

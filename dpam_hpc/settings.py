@@ -23,8 +23,8 @@ from dpam_hpc.errors import ConfigError
 
 FILE_NAME = "dpam-hpc.toml"
 PREFIX = "DPAM_HPC_"
-MAX_DEFAULT_WORKERS = 64
-WORKERS_A_CPU = 4
+WORKERS_A_CPU, MAX_DEFAULT_SEVERAL = 4, 64
+"""By default so many workers a processor, up to so many in all; a processor beyond has one each."""
 MOST_GB = 1e9
 OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 """Variables of other tools that are heard where ours is not set, and there is no image."""
@@ -89,8 +89,9 @@ class RunSettings(BaseModel):
 
     @property
     def workers(self) -> int:
-        """Worker processes: as set, else four for each processor, at most 64."""
-        return self.dali_workers or min(WORKERS_A_CPU * self.cpus, MAX_DEFAULT_WORKERS)
+        """Worker processes: as set, else four a processor up to 64, and never under one each."""
+        several = min(WORKERS_A_CPU * self.cpus, MAX_DEFAULT_SEVERAL)
+        return self.dali_workers or max(several, self.cpus)
 
     @property
     def again(self) -> Literal["", "failed", "all"]:

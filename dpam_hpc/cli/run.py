@@ -26,7 +26,7 @@ def run(
     ] = None,
     cpus: Annotated[int | None, typer.Option(help="Processors to use.")] = None,
     dali_workers: Annotated[
-        int | None, typer.Option(help="Workers; default min(4 x cpus, 64).")
+        int | None, typer.Option(help="Workers; default min(4 x cpus, 64), or cpus if more.")
     ] = None,
     retry_failed: Annotated[
         bool | None, typer.Option("--retry-failed", help="Earlier failures once more.")

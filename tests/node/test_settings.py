@@ -266,9 +266,10 @@ def test_a_container_s_limit_is_heard(
 
 
 @pytest.mark.parametrize(
-    ("cpus", "set_to", "workers"), [(2, 0, 8), (16, 0, 64), (17, 0, 64), (2, 3, 3), (1, 100, 100)]
+    ("cpus", "set_to", "workers"),
+    [(2, 0, 8), (16, 0, 64), (17, 0, 64), (64, 0, 64), (128, 0, 128), (2, 3, 3), (1, 100, 100)],
 )
-def test_there_are_four_workers_a_processor_unless_set(
+def test_there_are_four_workers_a_processor_up_to_64_and_none_is_idle_unless_set(
     sources: Sources, cpus: int, set_to: int, workers: int
 ) -> None:
     assert sources.resolve(cpus=cpus, dali_workers=set_to).settings.workers == workers
