@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ of one run and compare with each other alone: each says its machine, and how bus
 """
 
 
+README = ROOT / "README.md"
+README_PART = re.compile(r"(?<=benchmarks/document.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 SCALE = ROOT / "docs" / "scale.md"
 ABOUT_SCALE = ("scale", "scale_million", "campaign")
 SCALE_HEAD = HERE / "scale.head.md"
@@ -55,6 +59,32 @@ def text(results: Mapping[str, Result]) -> str:
         if name not in ABOUT_SCALE:
             parts += ["", *section(name, result)]
     return "\n".join(parts) + "\n"
+
+
+def readme_text(results: Mapping[str, Result]) -> str:
+    """The README, its table made anew."""
+    return README_PART.sub(lambda _: readme_part(results["head_to_head"]), README.read_text())
+
+
+def readme_part(result: Result) -> str:
+    """Upstream's CPU seconds and ours."""
+    machine, ways = result["machine"], result["ways"]
+    spent = {
+        name: statistics.median(run["cpu"] for run in way["runs"]) for name, way in ways.items()
+    }
+    candidates = result["candidates"].values()
+    upstream, *others = spent
+    cells = [f"{spent[upstream]:.1f}"]
+    cells += [f"{spent[name]:.1f} ({ways[name]['cpu_ratio']:.1f} x less)" for name in others]
+    what = f"{len(candidates)} proteins, {sum(candidates)} candidates in all"
+    lines = [
+        f"Side by side on {machine['cores']} cores, the same bytes in all runs"
+        " ([benchmarks](docs/benchmarks.md)):",
+        "",
+        *markdown(["CPU seconds", f"upstream's step 7 ({result['upstream']})", *others],
+                  [[what, *cells]]),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def scale_text(results: Mapping[str, Result]) -> str:
@@ -249,6 +279,7 @@ def write() -> None:
     results = read()
     DOCUMENT.write_text(text(results))
     SCALE.write_text(scale_text(results))
+    README.write_text(readme_text(results))
     PLOTS_FOLDER.mkdir(exist_ok=True)
     wanted = {file: f for name, r in results.items() for file, (_, f) in plots(name, r).items()}
     for path in PLOTS_FOLDER.glob("*.svg"):

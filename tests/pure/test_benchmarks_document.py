@@ -14,6 +14,7 @@ def test_document_is_made_from_the_results() -> None:
     again = "make it anew: python benchmarks/document.py"
     assert document.DOCUMENT.read_text() == document.text(RESULTS), again
     assert document.SCALE.read_text() == document.scale_text(RESULTS), again
+    assert document.README.read_text() == document.readme_text(RESULTS), again
 
 
 def test_every_plot_is_there() -> None:
