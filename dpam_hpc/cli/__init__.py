@@ -16,7 +16,7 @@ from dpam_hpc.cli.launch import launch
 from dpam_hpc.cli.run import run
 from dpam_hpc.cli.status import cancel, logs, status
 from dpam_hpc.cli.submit import resume, submit
-from dpam_hpc.errors import DpamHpcError
+from dpam_hpc.errors import DpamHpcError, ExitCode
 
 app = typer.Typer(
     name="dpam-hpc",
@@ -87,3 +87,8 @@ def main() -> None:
         if error.hint:
             print(f"  -> {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Wherever it comes from: a file system that is full, fails or is gone is no fault of ours.
+        print(f"dpam-hpc: {error}", file=sys.stderr)
+        print("  -> set it right, then start again: what is done is kept", file=sys.stderr)
+        sys.exit(ExitCode.STORAGE)
