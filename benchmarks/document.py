@@ -217,7 +217,8 @@ def headline_plots(name: str, result: Result) -> Plots:
         names = [row["name"] for row in reversed(rows)]
         values = [row["node_seconds"] for row in reversed(rows)]
         drawn = axes.barh(names, values, color="lightgrey", edgecolor="black")
-        axes.bar_label(drawn, [f" {value:.2g} s" for value in values])
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.bar_label(drawn, [f"{value:.2g} s" for value in values], padding=4, bbox=white)
         axes.axvline(result["goal_protein"], color="black", linestyle="--", label="goal")
         axes.set(xscale="log", xlabel=f"s a protein on {result['node_cores']} cores, predicted")
         axes.set_xlim(right=3 * max(values))
@@ -266,11 +267,22 @@ def draw(path: Path, draw_on: Draw) -> None:
     """Draw one plot; the same numbers give the same file."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        """The numbers that it chooses, without exponents."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
 
     settings: dict[Any, Any] = {"svg.hashsalt": path.name, "svg.fonttype": "none", "font.size": 9}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(7.5, 3.2), layout="constrained")
         draw_on(figure)
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            if axis.get_scale() == "log":
+                axis.set_major_formatter(Plain())
+                axis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
         figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
