@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -15,12 +16,16 @@ from typing import Any
 from dpam_hpc.errors import ConfigError
 
 VERSION = 1
+HEAD = "dpam-hpc journal"
+DAMAGED = ".damaged"
 DONE, FAILED, REDO = "done", "failed", "redo"
 """States of a target in its record."""
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITE_WITHIN = 3.0
 """Seconds after which a record that waits for others is due."""
 Record = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -31,15 +36,26 @@ class Journal:
         self._lock = Lock()
         self._waiting: list[Record] = []
         self._waits_since = float("inf")
-        self._file = os.open(path, FLAGS, 0o644)
-        with open(self._file, "rb", closefd=False) as file:
-            parsed = list(_parse(file.read(), path))  # to its end: what is not read is cut off
+        parsed = self._open()
         self.records = [record for record, _ in parsed[1:]]  # the first one is the version line
         whole = parsed[-1][1] if parsed else 0
         if whole != os.fstat(self._file).st_size:
             os.ftruncate(self._file, whole)
         if not whole:
-            self._waiting.append({"dpam-hpc journal": VERSION})
+            self._waiting.append({HEAD: VERSION})
+
+    def _open(self) -> list[tuple[Record, int]]:
+        """Open the file; its whole records. One that does not begin as a journal is set aside."""
+        while True:
+            self._file = os.open(self._path, FLAGS, 0o644)
+            with open(self._file, "rb", closefd=False) as file:
+                content = file.read()  # to its end: what is not read is cut off
+            parsed = list(_parse(content, self._path))
+            if parsed or b"\n" not in content:
+                return parsed
+            os.close(self._file)
+            os.replace(self._path, f"{self._path}{DAMAGED}")
+            log.warning("%s is damaged: set aside as %s", self._path, DAMAGED)
 
     def append(self, record: Record) -> None:
         """Add one record. Safe from several threads.
@@ -109,12 +125,12 @@ def _parse(content: bytes, path: Path) -> Iterator[tuple[Record, int]]:
             if not isinstance(record, dict) or (whole and not _is_record(record)):
                 raise ValueError("no record")
         except (ValueError, RecursionError):
-            if whole:
-                break  # torn by a crash, or garbage behind it: what follows is done again
-            record = {}
-        if not whole and record.get("dpam-hpc journal") != VERSION:
+            break  # torn by a crash, or garbage: what follows is done again, or found by markers
+        if not whole and record.get(HEAD) != VERSION:
+            if HEAD not in record:
+                break
             raise ConfigError(
-                f"{path} is no journal of this version (it begins {line[:40]!r})",
+                f"{path} is a journal of another version ({line[:40]!r})",
                 "move the file away; finished targets are found again by their markers",
             )
         whole += len(line)

@@ -79,11 +79,20 @@ def test_garbage_at_the_end_is_cut_off(path: Path, garbage: bytes) -> None:
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("first", [b'{"dpam-hpc journal":2}\n', b'{"target":"P1"}\n', b"notes\n"])
-def test_another_version_or_another_file_is_refused_and_left_alone(
-    path: Path, first: bytes
-) -> None:
+@pytest.mark.parametrize("first", [b'{"target":"P1"}\n', b"notes\n", b"\x81\xbb\n", b"[7]\n"])
+def test_what_does_not_begin_as_a_journal_is_set_aside(path: Path, first: bytes) -> None:
+    """By it no task could ever go on; its targets are found again by their markers."""
     content = first + path.read_bytes().split(b"\n", 1)[1]
+    path.write_bytes(content)
+    assert journal.read(path) == []
+    assert path.read_bytes() == content, "who only reads changes nothing"
+    assert write(path, RECORDS) == []
+    assert journal.read(path) == RECORDS
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == content
+
+
+def test_another_version_is_refused_and_left_alone(path: Path) -> None:
+    content = b'{"dpam-hpc journal":2}\n' + path.read_bytes().split(b"\n", 1)[1]
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=path.name) as caught:
         Journal(path)
