@@ -54,9 +54,13 @@ class SharedFolder:
         self.path = path
         self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def names(self) -> list[str]:
-        """Names of all entries, by one listing."""
-        return persistently(lambda: os.listdir(self._handle))
+    def names(self, wanted: Callable[[str], bool]) -> set[str]:
+        """Names of the entries that are ``wanted``, by one listing; of millions no more is kept."""
+        return persistently(lambda: self._names(wanted))
+
+    def _names(self, wanted: Callable[[str], bool]) -> set[str]:
+        with os.scandir(self._handle) as entries:
+            return {entry.name for entry in entries if wanted(entry.name)}
 
     def read(self, name: str) -> bytes:
         """Read a whole file; OSError."""

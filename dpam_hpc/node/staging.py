@@ -116,15 +116,15 @@ class Staging:
 
         The targets are this run's alone: whoever still writes one of them has lost it.
         """
-        endings = (self._names.done(""), self._names.failures(""))
-        names = (self._names.hits, self._names.failures)
-        written = {name(target) for target in targets for name in names}
-        self._listed.clear()
-        for name in self._output.names():
-            if name.endswith(endings):
-                self._listed.add(name)
-            elif shared_fs.is_unfinished(name, written):
-                self._output.remove(name)
+        names = self._names
+        marks = {name(target) for target in targets for name in (names.done, names.failures)}
+        written = {name(target) for target in targets for name in (names.hits, names.failures)}
+        found = self._output.names(
+            lambda name: name in marks or shared_fs.is_unfinished(name, written)
+        )
+        self._listed = found & marks
+        for half in found - marks:
+            self._output.remove(half)
         if self._again == "failed":
             failed = [t for t in targets if t in self._records and _has_failures(self._records[t])]
             self._forget_for_dpam(failed)

@@ -81,7 +81,8 @@ class Hook:
         def around(*args: Any, **kwargs: Any) -> Any:
             if not args or not self._is_inside(path_of(*args, **kwargs)):
                 return call(*args, **kwargs)
-            error = self._next(name)
+            # A folder that is open already is listed without a call by name.
+            error = self._next(name, f"{name}, open" if isinstance(args[0], int) else name)
             if error and name == "close":
                 call(*args, **kwargs)  # the file is closed whatever comes of it
             if error:
@@ -90,12 +91,12 @@ class Hook:
 
         return around
 
-    def _next(self, name: str) -> int:
+    def _next(self, name: str, counted_as: str) -> int:
         """Count a call and have its faults happen; the error that it ends with."""
         spec = self._spec
         with self._lock:
             self._calls += 1
-            self.counted[name] += 1
+            self.counted[counted_as] += 1
             number = self._calls
             fits = not spec.calls or name in spec.calls
             self._fitting += fits
