@@ -53,7 +53,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--longest", type=float, default=60.0, help="seconds of the longest fault")
     parser.add_argument("--dali-home", type=Path, help="real programs (the default: replayed ones)")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a run that fails")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.dali_home and not arguments.dali_home.is_dir():
+        parser.error(f"--dali-home: there is no folder {arguments.dali_home}")
+    return arguments
 
 
 def plan_of(seed: int, arguments: argparse.Namespace) -> Plan:

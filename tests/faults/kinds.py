@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
-class Fault:
+class Fault(ABC):
     """``start``: which start of the launcher it strikes, from 0."""
 
     weight: ClassVar[float] = 1.0
@@ -33,9 +34,9 @@ class Fault:
     start: int
 
     @classmethod
+    @abstractmethod
     def draw(cls, dice: random.Random, start: int, longest: float) -> Fault:
         """One of this kind."""
-        raise NotImplementedError
 
     def fits(self, how: str, bundled: bool) -> bool:
         """Whether it can strike such a run."""
@@ -45,19 +46,33 @@ class Fault:
         """What it does to the launcher's own calls (``hooked.Spec``)."""
         return {}
 
-    def strike(self, start: Start) -> None:
+    def strike(self, start: Start) -> None:  # noqa: B027 a kind may have nothing to do here
         """Do it, while the launcher is at work; in a thread of its own."""
 
-    def mend(self, world: World) -> None:
+    def mend(self, world: World) -> None:  # noqa: B027 nor here
         """Set right what it broke, after the launcher has ended."""
 
 
 @dataclass(frozen=True)
-class Signal(Fault):
+class AtAMoment(Fault):
+    """One that begins ``at`` seconds after the launcher's start, if that is still there."""
+
+    at: float
+
+    def strike(self, start: Start) -> None:
+        if start.is_alive_after(self.at):
+            self.happen(start)
+
+    @abstractmethod
+    def happen(self, start: Start) -> None:
+        """What begins then."""
+
+
+@dataclass(frozen=True)
+class Signal(AtAMoment):
     """A signal to the launcher or to one of its processes; STOP is followed by CONT."""
 
     weight: ClassVar[float] = 5.0
-    at: float
     who: str
     number: signal.Signals
     lasts: float
@@ -73,9 +88,7 @@ class Signal(Fault):
         text = f"{self.number.name} of {self.who} after {self.at:.2f} s"
         return text + (f" for {self.lasts:.1f} s" if self.number == signal.SIGSTOP else "")
 
-    def strike(self, start: Start) -> None:
-        if not start.is_alive_after(self.at):
-            return
+    def happen(self, start: Start) -> None:
         process = start.process(self.who)
         if process is None:
             return
@@ -176,11 +189,10 @@ class ClockJumps(Fault):
 
 
 @dataclass(frozen=True)
-class NodeDies(Fault):
+class NodeDies(AtAMoment):
     """All processes of a node end at once; it comes back, with or without its scratch."""
 
     weight: ClassVar[float] = 3.0
-    at: float
     scratch_is_lost: bool
     elsewhere: bool
 
@@ -194,8 +206,8 @@ class NodeDies(Fault):
         then = "another goes on" if self.elsewhere else "it comes back"
         return f"the node dies after {self.at:.2f} s, {scratch}, {then}"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at) and start.kill_all():
+    def happen(self, start: Start) -> None:
+        if start.kill_all():
             start.note(self)
 
     def mend(self, world: World) -> None:
@@ -211,11 +223,10 @@ class NodeDies(Fault):
 
 
 @dataclass(frozen=True)
-class TwoLaunchers(Fault):
+class TwoLaunchers(AtAMoment):
     """A launcher is out of sight for a while: another is started, then both are there."""
 
     weight: ClassVar[float] = 2.0
-    at: float
     lasts: float
 
     @classmethod
@@ -225,9 +236,7 @@ class TwoLaunchers(Fault):
     def __str__(self) -> str:
         return f"out of sight after {self.at:.2f} s for {self.lasts:.1f} s, another is started"
 
-    def strike(self, start: Start) -> None:
-        if not start.is_alive_after(self.at):
-            return
+    def happen(self, start: Start) -> None:
         launcher = start.process("launcher")
         if launcher is None:
             return
@@ -242,12 +251,11 @@ class TwoLaunchers(Fault):
 
 
 @dataclass(frozen=True)
-class ScratchFills(Fault):
+class ScratchFills(AtAMoment):
     """Other users fill the scratch disk for a while."""
 
     weight: ClassVar[float] = 1.5
     storage: ClassVar[str] = "small"
-    at: float
     lasts: float
 
     @classmethod
@@ -257,22 +265,19 @@ class ScratchFills(Fault):
     def __str__(self) -> str:
         return f"scratch is full after {self.at:.2f} s for {self.lasts:.1f} s"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.note(self)
-            start.world.fill(start.world.scratch)
-            start.is_alive_after(self.lasts)
-            start.world.unfill(start.world.scratch)
+    def happen(self, start: Start) -> None:
+        start.note(self)
+        start.world.fill(start.world.scratch)
+        start.is_alive_after(self.lasts)
+        start.world.unfill(start.world.scratch)
 
     def mend(self, world: World) -> None:
         world.unfill(world.scratch)
 
 
 @dataclass(frozen=True)
-class ScratchVanishes(Fault):
+class ScratchVanishes(AtAMoment):
     """Somebody tidies up the scratch disk."""
-
-    at: float
 
     @classmethod
     def draw(cls, dice: random.Random, start: int, longest: float) -> Fault:
@@ -281,19 +286,17 @@ class ScratchVanishes(Fault):
     def __str__(self) -> str:
         return f"scratch is removed after {self.at:.2f} s"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.world.empty_scratch()
-            start.note(self)
+    def happen(self, start: Start) -> None:
+        start.world.empty_scratch()
+        start.note(self)
 
 
 @dataclass(frozen=True)
-class SharedFills(Fault):
+class SharedFills(AtAMoment):
     """The shared disk is full, until somebody makes room."""
 
     weight: ClassVar[float] = 1.5
     storage: ClassVar[str] = "small"
-    at: float
 
     @classmethod
     def draw(cls, dice: random.Random, start: int, longest: float) -> Fault:
@@ -302,22 +305,20 @@ class SharedFills(Fault):
     def __str__(self) -> str:
         return f"the shared disk is full after {self.at:.2f} s"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.note(self)
-            start.world.fill(start.world.shared)
+    def happen(self, start: Start) -> None:
+        start.note(self)
+        start.world.fill(start.world.shared)
 
     def mend(self, world: World) -> None:
         world.unfill(world.shared)
 
 
 @dataclass(frozen=True)
-class SharedFails(Fault):
+class SharedFails(AtAMoment):
     """Operations on the shared file system fail, also those of the workers."""
 
     weight: ClassVar[float] = 3.0
     storage: ClassVar[str] = "slow"
-    at: float
     operation: str
     probability: float
     error: str
@@ -341,24 +342,22 @@ class SharedFails(Fault):
             f" after {self.at:.2f} s for {self.lasts:.1f} s"
         )
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.note(self)
-            start.world.control(f"fail {self.operation}:{self.probability}:{self.error}")
-            start.is_alive_after(self.lasts)
-            start.world.control("clear")
+    def happen(self, start: Start) -> None:
+        start.note(self)
+        start.world.control(f"fail {self.operation}:{self.probability}:{self.error}")
+        start.is_alive_after(self.lasts)
+        start.world.control("clear")
 
     def mend(self, world: World) -> None:
         world.control("clear")
 
 
 @dataclass(frozen=True)
-class SharedHangs(Fault):
+class SharedHangs(AtAMoment):
     """The shared file system answers nobody for a while."""
 
     weight: ClassVar[float] = 1.0
     storage: ClassVar[str] = "slow"
-    at: float
     seconds: float
 
     @classmethod
@@ -369,18 +368,16 @@ class SharedHangs(Fault):
     def __str__(self) -> str:
         return f"the shared file system hangs after {self.at:.2f} s for {self.seconds:.0f} s"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at):
-            start.world.control(f"hang {self.seconds}")
-            start.note(self)
+    def happen(self, start: Start) -> None:
+        start.world.control(f"hang {self.seconds}")
+        start.note(self)
 
 
 @dataclass(frozen=True)
-class JournalDamaged(Fault):
+class JournalDamaged(AtAMoment):
     """The journals lose their end, or have garbage there, after the launcher was killed."""
 
     weight: ClassVar[float] = 2.0
-    at: float
     cut: float
     garbage: bytes
 
@@ -393,8 +390,8 @@ class JournalDamaged(Fault):
         end = f" and {len(self.garbage)} bytes of garbage" if self.garbage else ""
         return f"killed after {self.at:.2f} s, the journals without {self.cut:.0%}{end}"
 
-    def strike(self, start: Start) -> None:
-        if start.is_alive_after(self.at) and start.kill_all():
+    def happen(self, start: Start) -> None:
+        if start.kill_all():
             start.note(self)
 
     def mend(self, world: World) -> None:
@@ -406,11 +403,10 @@ class JournalDamaged(Fault):
 
 
 @dataclass(frozen=True)
-class BundleDamaged(Fault):
+class BundleDamaged(AtAMoment):
     """A part of the bundle holds other bytes, until it is put back."""
 
     weight: ClassVar[float] = 2.0
-    at: float
     where: float
 
     @classmethod
@@ -423,9 +419,7 @@ class BundleDamaged(Fault):
     def __str__(self) -> str:
         return f"the bundle is damaged at {self.where:.0%} after {self.at:.2f} s"
 
-    def strike(self, start: Start) -> None:
-        if not start.is_alive_after(self.at):
-            return
+    def happen(self, start: Start) -> None:
         start.note(self)
         bundle = start.world.bundle
         with bundle.open("r+b") as file:
@@ -437,11 +431,10 @@ class BundleDamaged(Fault):
 
 
 @dataclass(frozen=True)
-class TemplateReplaced(Fault):
+class TemplateReplaced(AtAMoment):
     """A template's file is written anew, is away, or is garbage for a while."""
 
     weight: ClassVar[float] = 2.0
-    at: float
     which: float
     by: str
 
@@ -453,9 +446,7 @@ class TemplateReplaced(Fault):
     def __str__(self) -> str:
         return f"a template is replaced by {self.by} after {self.at:.2f} s"
 
-    def strike(self, start: Start) -> None:
-        if not start.is_alive_after(self.at):
-            return
+    def happen(self, start: Start) -> None:
         start.note(self)
         path = self._path(start.world)
         if self.by == "nothing":
