@@ -52,7 +52,7 @@ def test_operations_of_a_target(launch: Callable[..., object], tmp_path: Path) -
     # Targets that end together each write a marker: none has a name yet that could be linked to.
     together = expected["link"] - more["link"]
     assert 0 <= together < STAGING_THREADS
-    written = {kind: together for kind in ("create", "write", "flush")}
+    written = dict.fromkeys(("create", "write", "flush"), together)
     assert more == expected | {kind: expected[kind] + n for kind, n in written.items()} | {
         "link": more["link"]
     }
