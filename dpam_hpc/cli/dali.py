@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from dpam_hpc.cli.options import AsJson, group, path_option
 
-from dpam_hpc.cli.options import path_option
-
-app = typer.Typer(help="The DALI programs.", no_args_is_help=True)
+app = group("The DALI programs.")
 
 
 @app.callback()
@@ -20,6 +18,7 @@ def _group() -> None:
 @app.command("check")
 def dali_check(
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder.")] = None,
+    json: AsJson = False,
 ) -> None:
     """Prove DALI on a known pair, to the byte; exit code 4 if it fails."""
     import tempfile
@@ -34,4 +33,9 @@ def dali_check(
     with tempfile.TemporaryDirectory() as folder:
         DaliAligner.prove(options, Path(folder) / "proof")
     programs = install.find(options["dali_home"])
+    if json:
+        from dpam_hpc.report.document import document
+
+        print(document(programs=str(programs), import_sha256=fingerprint))
+        return
     print(f"DALI in {programs} gives the known answer to the byte (import {fingerprint[:12]})")

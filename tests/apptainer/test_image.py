@@ -63,7 +63,7 @@ def test_nothing_of_the_building_machine_is_in_it(built: Images) -> None:
 def test_it_verifies(built: Images) -> None:
     done = built.dpam_hpc("image", "verify", built.one, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert "known answer to the byte" in checks["known answer"]["text"]
     assert "not the one listed" in checks["dali"]["text"]
     assert {"checksum", "version", "architecture", "start", "bind", "read-only root"} <= set(checks)
