@@ -158,7 +158,7 @@ def _cells(task: TaskStatus) -> dict[str, str]:
 
 def _row(cells: dict[str, str], width: int) -> str:
     """A line of the table; without cells that of their names."""
-    from rich.cells import set_cell_size
+    from rich.text import Text
 
     columns = dict(COLUMNS)
     for name in FIRST_TO_GO:
@@ -167,9 +167,10 @@ def _row(cells: dict[str, str], width: int) -> str:
     columns["state"] = max(STATE_WIDTH, width - _fixed(columns))
     parts = []
     for name, space in columns.items():
-        text = cells.get(name, "") if cells else name
-        text = text.rjust(space) if name not in TO_THE_LEFT else text
-        parts.append(set_cell_size(text, space))
+        cell = cells.get(name, "") if cells else name
+        text = Text(cell if name in TO_THE_LEFT else cell.rjust(space))
+        text.truncate(space, overflow="ellipsis", pad=True)
+        parts.append(text.plain)
     return " ".join(parts).rstrip()
 
 
