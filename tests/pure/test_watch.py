@@ -11,6 +11,9 @@ from dpam_hpc.report.status import RunStatus, TaskStatus
 NAMES = ("n1", "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 30, "a\x1b[2Jb\nc", "[bold]x[/bold]" * 5)
 
 
+STATES = ("running", "pending", "finished")
+
+
 def many(count: int, *, done: int = 0) -> RunStatus:
     """A run of so many tasks, of which the last are finished and every third runs."""
     tasks = [
@@ -38,14 +41,14 @@ def test_no_line_is_too_long_and_none_too_many(width: int, height: int, count: i
 
 def test_running_tasks_come_first_and_finished_ones_last() -> None:
     lines = watch.frame(many(9, done=4), 0.0, 5.0, 80, 24).plain.split("\n")
-    rows = [line.split()[:2] for line in lines[3:] if line.split()[0].isdecimal()]
+    rows = [line.split()[:2] for line in lines[4:] if line.split()[1] in STATES]
     assert rows == [
         ["0", "running"], ["3", "running"], ["1", "pending"], ["2", "pending"], ["4", "pending"],
         *([str(n), "finished"] for n in range(5, 9)),
     ]  # fmt: skip
     lines = watch.frame(many(500, done=400), 0.0, 5.0, 80, 24).plain.split("\n")
     (rest,) = [line for line in lines if line.startswith("and ")]
-    shown = [line.split()[0] for line in lines[3:] if line.split()[0].isdecimal()]
+    shown = [line.split()[0] for line in lines[4:] if line.split()[1] in STATES]
     assert shown == [str(3 * n) for n in range(len(shown))]
     left = 34 - len(shown)
     assert rest == (f"and {500 - len(shown)} more tasks: 400 finished, 66 pending, {left} running")
