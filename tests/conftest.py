@@ -65,7 +65,7 @@ def lay_out(root: Path, targets: tuple[str, ...], sharded: bool = False) -> Work
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a command: nothing of the machine's own settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DPAM_", "DALI_", "SLURM_"))}
-    return {**kept, "XDG_CONFIG_HOME": "/nonexistent", **changes}
+    return {**kept, "XDG_CONFIG_HOME": "/nonexistent", "XDG_DATA_HOME": "/nonexistent", **changes}
 
 
 def run(

@@ -50,6 +50,11 @@ EXAMPLES = {
         "dpam-hpc bundle verify ecod70.bundle --data-dir DATA    # is it of these PDB files",
     ),
     "dali check": ("dpam-hpc dali check", "dpam-hpc dali check --dali-home ~/DaliLite.v5 --json"),
+    "dali install": (
+        "dpam-hpc dali install                        # fetched from its home, built, proven",
+        "dpam-hpc dali install --source DaliLite.v5.tar.gz --prefix ~/software",
+        "dpam-hpc dali install --faster --force       # linked statically, in place of the last",
+    ),
     "image build": (
         "dpam-hpc image build -o dpam.sif",
         "dpam-hpc image build --source dali=DaliLite.v5.tar.gz --without-dpam",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dpam_hpc.cli.interruptible import interruptible
 from dpam_hpc.cli.options import AsJson, group, path_argument, path_option
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ app = group(
     "The Apptainer image: built, proven, explained. Its recipe is public; an image with DALI or"
     " dpam in it is yours alone."
 )
+
+SOURCES_LEFT = "nothing of it is left but the sources; start it again"
 
 Arch = Annotated[str | None, typer.Option("--arch", help="x86_64 or aarch64; this machine's.")]
 WithoutDali = Annotated[bool, typer.Option("--without-dali", help="Leave DALI out.")]
@@ -67,7 +68,7 @@ def image_build(
 
     choice = _choice(arch, without_dali, without_dpam, source)
     target = output or Path(f"dpam-hpc-{__version__}-{choice.architecture}.sif")
-    with _interruptible():
+    with interruptible(SOURCES_LEFT):
         built = building.build(
             choice, target, _sources_dir(sources_dir), epoch=epoch, offline=offline,
             sandbox_parent=sandbox_dir, keep_log=keep_log, say=_say,
@@ -119,7 +120,7 @@ def image_verify(
     for check in verifying.verify(file, recipe.read_sources()):
         note(check)
     if rebuild and all(check.good for check in checks):
-        with _interruptible():
+        with interruptible(SOURCES_LEFT):
             note(_rebuilt(file, source, offline, sources_dir, sandbox_dir))
     if json:
         print(document(file=str(file), checks=[asdict(check) for check in checks]))
@@ -294,28 +295,6 @@ def _choice(
     return Choice(
         sources, recipe.folder(), arch or recipe.this_architecture(), frozenset(parts), given
     )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """End as at Ctrl-C when asked by a signal too: what was begun is removed on the way out."""
-    import signal
-
-    from dpam_hpc.errors import InterruptedRun
-
-    def interrupt(number: int, _: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            "the build was interrupted", "nothing of it is left but the sources; start it again"
-        ) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _sources_dir(given: Path | None) -> Path:
