@@ -11,7 +11,7 @@ EXAMPLES = {
     ),
     "init": (
         "dpam-hpc init                                # looks, asks what it cannot find",
-        "dpam-hpc init WORK --data-dir DATA",
+        "dpam-hpc init WORK --data-dir DATA --yes     # takes what it finds, asks nothing",
         "dpam-hpc init --platform leda --partition long --force",
     ),
     "submit": (

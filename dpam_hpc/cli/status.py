@@ -11,6 +11,7 @@ import typer
 from dpam_hpc.cli.completing import target_ids
 from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ConfigError, SchedulerError
+from dpam_hpc.printable import printable
 
 if TYPE_CHECKING:
     from dpam_hpc.report.status import RunStatus
@@ -118,12 +119,12 @@ def logs(
         print(f"{target} is in task {what}")
     for record in records:
         facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-        print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
+        print("  " + printable(", ".join(f"{k} {v}" for k, v in facts.items())))
     if not found:
         print("nothing was logged yet")
     for path, text in texts.items():
         print(f"==> {path} <==")
-        print("\n".join(_printable(line) for line in text))
+        print("\n".join(printable(line) for line in text))
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -146,8 +147,3 @@ def _look(run: RunDir) -> RunStatus:
         found = look(run, None)
         found.problem = f"what the scheduler says is not known: {error.what}"
         return found
-
-
-def _printable(line: str) -> str:
-    """Without what a terminal would take for a command: a log is anybody's text."""
-    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
