@@ -19,7 +19,7 @@ from dpam_hpc.errors import AlignerError, ConfigError, ExitCode
 from dpam_hpc.image import download, recipe
 from dpam_hpc.settings import DALI_FOLDER, DALI_INSTALLED
 from dpam_hpc.setup import dali_build
-from tests import replay
+from tests import replay, schemas
 from tests.apptainer import stand_in
 from tests.conftest import COMMAND, environment, run
 
@@ -124,7 +124,8 @@ def test_what_others_may_write_is_not_believed(machine: Machine) -> None:
 
 def test_any_folder_however_long_its_name_and_linked_statically(machine: Machine) -> None:
     prefix = machine.root / ("a folder that is longer than Fortran's 80 characters " * 4)
-    told = json.loads(machine.install("--prefix", prefix, "--faster", "--json").stdout)
+    done = machine.install("--prefix", prefix, "--faster", "--json")
+    told = schemas.check("dali-install", done.stdout)
     assert told["home"] == str(prefix / DALI_FOLDER)
     assert (told["by_default"], told["as_listed"]) == (False, False)
     makefile = (prefix / DALI_FOLDER / "bin" / "Makefile").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from dpam_hpc import journal, run_dir
 from dpam_hpc.run_dir import Job, Plan, RunDir
+from tests import schemas
 from tests.conftest import environment, run
 from tests.submit import fake_slurm
 from tests.submit.fake_slurm import FakeSlurm
@@ -144,9 +144,8 @@ def test_into_a_file_it_writes_lines_and_goes_on_where_slurm_is_silent(watched: 
 def test_json_is_a_document_a_line(watched: Watched) -> None:
     watched.slurm.does("squeue", queue(range(30, 40))).does("squeue", stderr=GONE, exit=1)
     done = run(*watched.words, "--json", env=watched.env)
-    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    documents = [schemas.check("status", line) for line in done.stdout.splitlines()]
     assert [document["queued"] for document in documents] == [60, 0]
-    assert {document["schema"] for document in documents} == {1}
 
 
 def test_what_is_finished_is_over_though_slurm_is_silent(watched: Watched) -> None:
