@@ -61,7 +61,7 @@ def accounts(environ: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
         )
     )
     often = [name for name, _ in used.most_common() if name in may or not may]
-    told = {name: f"{used[name]} jobs of yours in 30 days" for name in often}
+    told = {name: f"{used[name]} job{'s'[: used[name] > 1]} of yours in 30 days" for name in often}
     told |= {name: "sacctmgr" for name in sorted(may) if name not in told}
     return list(told.items())
 

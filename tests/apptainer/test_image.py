@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc.image import download, sif, verifying
-from dpam_hpc.image import download
 from tests import replay, schemas
 from tests.apptainer.images import Images
 from tests.conftest import HITS, Work, lay_out
