@@ -124,6 +124,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = rest + needy
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """No test takes the DALI that the developer has installed."""
+    os.environ["XDG_DATA_HOME"] = "/nonexistent"
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the images."""
     if BUILDS in config.stash:

@@ -40,7 +40,7 @@ def settle(
 
 
 def change(settled: Settled, name: str, ask: Ask) -> None:
-    """Ask once more for one setting."""
+    """Ask once more for one setting; of another platform its account and partition as well."""
     questions = _Settling(settled.work_dir, {}, {}, ask)
     questions.settled = settled
     before = settled.values.pop(name, None)
@@ -48,6 +48,8 @@ def change(settled: Settled, name: str, ask: Ask) -> None:
     if before and before.value not in [each.value for each in question.found]:
         question.found.insert(0, before)
     questions.put(question, ask(question), ANSWERED)
+    if name == "platform":
+        questions.ask_for_access()
 
 
 class _Settling:
@@ -71,15 +73,22 @@ class _Settling:
         else:
             self._settle("dali_home")
         self._settle("templates")
-        if self._on_cluster():
-            self._settle("account")
-            self._settle("partition")
+        self.ask_for_access()
         for name in ("nodes", "scratch_dir"):
             if name in self._known:
                 self.settled.values[name] = self._known[name]
         if self._problems:
             raise ConfigError("\n  ".join(self._problems))
         return self.settled
+
+    def ask_for_access(self) -> None:
+        """Account and partition, as the platform wants them."""
+        for name in ("account", "partition"):
+            self.settled.values.pop(name, None)
+            self.settled.open.pop(name, None)
+            self.settled.choices.pop(name, None)
+            if self._on_cluster():
+                self._settle(name)
 
     def question(self, name: str) -> Question:
         """The question about a setting, with what is found now."""
