@@ -77,7 +77,11 @@ def dali_home(environ: Mapping[str, str] = os.environ) -> Question:
     ]
     found = [(str(path), where) for path, where in places if path.is_dir()]
     return _of_paths(
-        "dali_home", found, check_dali, needed=True, looked="no DALI_HOME, and none on PATH"
+        "dali_home",
+        found,
+        check_dali,
+        needed=True,
+        looked="no DALI_HOME, and none on PATH: dpam-hpc dali install builds one",
     )
 
 

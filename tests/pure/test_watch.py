@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from rich.cells import cell_len
 
+from dpam_hpc.report import status as report
 from dpam_hpc.report import watch
 from dpam_hpc.report.status import RunStatus, TaskStatus
 
@@ -57,3 +60,29 @@ def test_running_tasks_come_first_and_finished_ones_last() -> None:
 def test_the_last_line_tells_when_it_was_looked_at() -> None:
     assert "looked at" in watch.frame(many(500), 0.0, 5.0, 80, 24).plain.split("\n")[-1]
     assert "nothing is queued" in watch.frame(many(3), 0.0, None, 80, 24).plain.split("\n")[-1]
+
+
+def looks(*problems: str | None) -> Iterator[RunStatus]:
+    """The same run again and again; a text: the scheduler is silent; None: nothing is queued."""
+    for problem in problems:
+        status = many(9)
+        status.problem = problem or ""
+        status.queued = 0 if problem is None or problem else 9
+        yield status
+
+
+def test_lines_are_written_where_something_changed_and_it_goes_on_where_slurm_is_silent() -> None:
+    lines: list[str] = []
+    found = looks("", "", "SLURM is silent", "SLURM is silent", "", "", None)
+    last = watch.watch(lambda: next(found), watch.Lines(lines.append), 0.0)
+    assert last.queued == 0
+    told = [line for line in lines if "targets done" in line]
+    assert ["SLURM is silent" in line for line in told] == [False, True, False, False]
+    assert lines[len(told) :] == report.remarks(last)
+    assert next(found, None) is None
+
+
+def test_what_is_finished_is_over_though_slurm_is_silent() -> None:
+    status = many(9, done=9)
+    status.problem = "SLURM is silent"
+    assert watch.watch(lambda: status, watch.Lines(lambda text: None), 60.0) is status
