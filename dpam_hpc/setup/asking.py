@@ -42,7 +42,7 @@ class Asking:
             value = self._meant(question, answer or default)
             if not value:
                 return ""
-            reason = question.check(value)
+            reason = question.problem(value)
             if not reason:
                 return value
             self._say(f"  {printable(reason)}")

@@ -141,7 +141,7 @@ def _of_paths(
     """A question about a path: what does not pass the check is told, and not offered."""
     question = Question(name, check=check, needed=needed, looked=looked)
     for value, where in places:
-        if reason := check(value):
+        if reason := question.problem(value):
             question.looked = reason
         else:
             question.found.append(Found(value, where))

@@ -51,6 +51,12 @@ class Question:
         """What the setting is, in a line."""
         return MEANINGS[self.name]
 
+    def problem(self, value: str) -> str:
+        """What is wrong with a value; empty if nothing is."""
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            return "a name that is not UTF-8 cannot stand in a settings file"
+        return self.check(value)
+
     @property
     def taken(self) -> Found | None:
         """What is taken without asking; None where it is to be asked."""

@@ -147,7 +147,7 @@ class _Settling:
         """What is given, or known by settings, if it is right."""
         name = question.name
         if value := self._given.get(name):
-            if reason := question.check(value):
+            if reason := question.problem(value):
                 problem = f"{name} = {value!r}: {reason}"
                 if problem not in self._problems:
                     self._problems.append(problem)
@@ -155,7 +155,7 @@ class _Settling:
         known = self._known.get(name)
         if known is None:
             return None
-        if reason := question.check(known.value):
+        if reason := question.problem(known.value):
             question.looked = f"{reason} ({known.where})"
             return None
         return known

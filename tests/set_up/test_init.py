@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -239,6 +240,8 @@ def test_names_from_elsewhere_do_nothing_to_the_terminal(desk: Desk) -> None:
     desk.slurm.does("sacctmgr", "lab\x1b[2J\nguests\n")
     desk.data("one\x1b[2J")
     desk.data("two\nplatform = 'leda'")
+    (desk.work / os.fsdecode(b"\xff.bundle")).write_bytes(b"x")
+    (desk.root / os.fsdecode(b"\xffdata") / "ECOD70").mkdir(parents=True)
     with desk.terminal() as terminal:
         terminal.answer("platform [generic", "")
         terminal.answer("data_dir [", "")
