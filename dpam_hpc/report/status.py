@@ -227,7 +227,7 @@ def remarks(status: RunStatus) -> list[str]:
     if status.with_failures:
         lines.append(f"{status.with_failures} targets have failures: *.failures.tsv")
     lines += _reasons(status.tasks)
-    if status.left and not status.queued:
+    if status.left and not status.queued and not status.problem:
         lines.append("no job of it is known to be queued: dpam-hpc resume goes on")
     return lines
 
