@@ -13,7 +13,7 @@ import pyte
 from tests.conftest import COMMAND
 
 
-class Screen(pyte.Screen):  # type: ignore[misc]
+class Screen(pyte.Screen):
     """Counts lines that were too long, and lines that were pushed out at the top."""
 
     wrapped = 0

@@ -86,10 +86,10 @@ def test_a_damaged_one_does_not(built: Images) -> None:
 def test_it_tells_what_is_in_it(built: Images) -> None:
     told = built.dpam_hpc("image", "inspect", built.one).stdout
     assert "DaliLite.v5" in told and "forbidden" in told and "libgfortran5" in told
-    told = schemas.check(
+    document = schemas.check(
         "image-inspect", built.dpam_hpc("image", "inspect", built.one, "--json").stdout
     )
-    assert set(told["contents"]["parts"]) == {"dali"}
+    assert set(document["contents"]["parts"]) == {"dali"}
     spdx = json.loads(built.dpam_hpc("image", "inspect", built.one, "--spdx").stdout)
     names = {package["name"] for package in spdx["packages"]}
     assert {"dali", "libgfortran5", "perl", "dpam-hpc", "tmtools"} <= names
