@@ -44,6 +44,7 @@ BENCHMARKS = (
     Benchmark("scale", "scale.py", "--targets 28000"),
     Benchmark("scale_million", "scale.py", "--targets 1000000", long=True),
     Benchmark("bundle_reading", "bundle_reading.py", fuse=True),
+    Benchmark("least", "least.py", fuse=True),
     Benchmark("shared_fs_replayed", "shared_fs.py", f"{REPLAYED} --long-copies 4", fuse=True),
     Benchmark("cores", "extremes.py", "--only cores"),
     Benchmark("head_to_head", "head_to_head.py", real=True),
