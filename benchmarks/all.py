@@ -39,6 +39,7 @@ MODELS = "--targets A0A0K2WPR7,O05011"
 """AlphaFold models of usual length."""
 REPLAYED = "--targets r1bd2X,O05011 --candidates 3 --latencies 0,10 --nodes 1,4 --copies 3"
 BENCHMARKS = (
+    Benchmark("help", "help.py"),
     Benchmark("busy", "busy.py"),
     Benchmark("scale", "scale.py", "--targets 28000"),
     Benchmark("scale_million", "scale.py", "--targets 1000000", long=True),

@@ -1,7 +1,8 @@
 """Settings of a run and of its submission: every value with where it came from.
 
 Sources, the strongest first: the flag, the environment (``DPAM_HPC_…``), ``dpam-hpc.toml`` in the
-working folder, ``dpam-hpc.toml`` in the user's configuration folder, the default.
+working folder, ``dpam-hpc.toml`` in the user's configuration folder, the default; for DALI, before
+that, what ``dpam-hpc dali install`` has built.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ PREFIX = "DPAM_HPC_"
 WORKERS_A_CPU, MAX_DEFAULT_SEVERAL = 4, 64
 """By default so many workers a processor, up to so many in all; a processor beyond has one each."""
 MOST_GB = 1e9
+DALI_FOLDER = "DaliLite.v5"
+DALI_INSTALLED = "dpam-hpc dali install"
+"""The source of a DALI that is named nowhere and lies where that verb puts it."""
 OTHER_VARIABLES = {"dali_home": "DALI_HOME"}
 """Variables of other tools that are heard where ours is not set, and there is no image."""
 EXCLUDED_BY = {
@@ -193,6 +197,11 @@ def resolve_for(
         # It means the DALI of this machine, and the image has its own.
         del environment_layer["dali_home"]
         merged, sources = _merged(model, layers, environment)
+    if "dali_home" not in merged and not merged.get("image"):
+        home = installed_dali()
+        if home.exists():
+            trust.check(home)
+            merged["dali_home"], sources["dali_home"] = home, DALI_INSTALLED
     try:
         settings = model(**merged)
     except ValidationError as error:
@@ -203,6 +212,11 @@ def resolve_for(
             "dpam-hpc run --show-settings tells where each value comes from",
         )
     return Resolved(settings, sources)
+
+
+def installed_dali() -> Path:
+    """Where ``dpam-hpc dali install`` puts DALI by default."""
+    return platformdirs.user_data_path("dpam-hpc") / DALI_FOLDER
 
 
 def planned(content: Mapping[str, Any], where: Path) -> RunSettings:

@@ -65,7 +65,7 @@ def lay_out(root: Path, targets: tuple[str, ...], sharded: bool = False) -> Work
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a command: nothing of the machine's own settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DPAM_", "DALI_", "SLURM_"))}
-    return {**kept, "XDG_CONFIG_HOME": "/nonexistent", **changes}
+    return {**kept, "XDG_CONFIG_HOME": "/nonexistent", "XDG_DATA_HOME": "/nonexistent", **changes}
 
 
 def run(
@@ -122,6 +122,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needy = [item for item in items if NEED_IMAGES & set(getattr(item, "fixturenames", ()))]
     rest = [item for item in items if item not in set(needy)]
     items[:] = rest + needy
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test takes the DALI that the developer has installed."""
+    os.environ["XDG_DATA_HOME"] = "/nonexistent"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

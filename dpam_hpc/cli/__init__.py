@@ -10,33 +10,19 @@ from typing import Annotated
 import typer
 
 from dpam_hpc import __version__
-from dpam_hpc.cli import bundle, dali, image, platforms
-from dpam_hpc.cli.init import init
-from dpam_hpc.cli.launch import launch
-from dpam_hpc.cli.run import run
-from dpam_hpc.cli.status import cancel, logs, status
-from dpam_hpc.cli.submit import resume, submit
+from dpam_hpc.cli.verbs import Verbs
 from dpam_hpc.errors import DpamHpcError, ExitCode
 
+PROGRAM = "dpam-hpc"
+
 app = typer.Typer(
-    name="dpam-hpc",
+    name=PROGRAM,
+    cls=Verbs,
     help="Exact iterative DALI for domain parsing, on one machine and on clusters.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(run)
-app.command()(init)
-app.command()(submit)
-app.command()(status)
-app.command()(resume)
-app.command()(cancel)
-app.command()(logs)
-app.command(hidden=True)(launch)
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(dali.app, name="dali")
-app.add_typer(image.app, name="image")
-app.add_typer(platforms.app, name="platforms")
 
 
 def _print_version(wanted: bool) -> None:
@@ -47,8 +33,8 @@ def _print_version(wanted: bool) -> None:
 
 def _help_all(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        for command in getattr(context.command, "commands", {}).values():
-            command.hidden = False
+        if isinstance(context.command, Verbs):
+            context.command.show_hidden = True
         print(context.get_help())
         raise typer.Exit
 
@@ -56,7 +42,8 @@ def _help_all(context: typer.Context, wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
     ] = False,
     help_all: Annotated[
         bool,
@@ -81,7 +68,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:
-        app()
+        app(prog_name=PROGRAM)
     except DpamHpcError as error:
         print(f"dpam-hpc: {error.what}", file=sys.stderr)
         if error.hint:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.cli.interruptible import interruptible
+from dpam_hpc.cli.options import AsJson, group, path_argument, path_option
 
 if TYPE_CHECKING:
     from dpam_hpc.image.choice import Choice
     from dpam_hpc.image.verifying import Check
 
-app = typer.Typer(
-    help="The Apptainer image: built, proven, explained. Its recipe is public, an image with DALI"
-    " or dpam in it is yours alone.",
-    no_args_is_help=True,
+app = group(
+    "The Apptainer image: built, proven, explained. Its recipe is public; an image with DALI or"
+    " dpam in it is yours alone."
 )
+
+SOURCES_LEFT = "nothing of it is left but the sources; start it again"
 
 Arch = Annotated[str | None, typer.Option("--arch", help="x86_64 or aarch64; this machine's.")]
 WithoutDali = Annotated[bool, typer.Option("--without-dali", help="Leave DALI out.")]
@@ -56,6 +56,7 @@ def image_build(
     sources_dir: SourcesDir = None,
     sandbox_dir: SandboxDir = None,
     keep_log: Annotated[Path | None, path_option("Write what the build printed.")] = None,
+    json: AsJson = False,
 ) -> None:
     """Build the image: the same to the byte every time, and not at all if DALI is not right.
 
@@ -67,11 +68,21 @@ def image_build(
 
     choice = _choice(arch, without_dali, without_dpam, source)
     target = output or Path(f"dpam-hpc-{__version__}-{choice.architecture}.sif")
-    with _interruptible():
+    with interruptible(SOURCES_LEFT):
         built = building.build(
             choice, target, _sources_dir(sources_dir), epoch=epoch, offline=offline,
             sandbox_parent=sandbox_dir, keep_log=keep_log, say=_say,
         )  # fmt: skip
+    if json:
+        from dpam_hpc.report.document import document
+
+        print(
+            document(
+                file=str(target), sha256=built.sha256, bytes=built.bytes, parts=dict(built.parts),
+                not_to_give=sorted(NOT_TO_GIVE & set(built.parts)),
+            )
+        )  # fmt: skip
+        return
     print(f"{built.sha256}  {target}")
     print(f"{built.bytes / 1e6:.0f} MB, with {', '.join(['dpam-hpc', *sorted(built.parts)])}")
     for name in sorted(NOT_TO_GIVE & set(built.parts)):
@@ -90,14 +101,14 @@ def image_verify(
     ] = False,
     sources_dir: SourcesDir = None,
     sandbox_dir: SandboxDir = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Prove an image: checksums, architecture, known answer, bind and write; exit code 9 if not."""
-    import json as json_module
     from dataclasses import asdict
 
     from dpam_hpc.errors import ExitCode
     from dpam_hpc.image import recipe, verifying
+    from dpam_hpc.report.document import document
 
     checks: list[Check] = []
 
@@ -109,10 +120,10 @@ def image_verify(
     for check in verifying.verify(file, recipe.read_sources()):
         note(check)
     if rebuild and all(check.good for check in checks):
-        with _interruptible():
+        with interruptible(SOURCES_LEFT):
             note(_rebuilt(file, source, offline, sources_dir, sandbox_dir))
     if json:
-        print(json_module.dumps([asdict(check) for check in checks], indent=1))
+        print(document(file=str(file), checks=[asdict(check) for check in checks]))
     if not all(check.good for check in checks):
         raise typer.Exit(ExitCode.IMAGE)
 
@@ -123,7 +134,7 @@ def image_inspect(
     spdx: Annotated[
         bool, typer.Option("--spdx", help="Its bill of materials, SPDX 2.3 as JSON.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="What it is made of, as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """What is in an image: sources with checksums, packages, licences. Nothing is started."""
     import json as json_module
@@ -131,6 +142,7 @@ def image_inspect(
     from dpam_hpc.image.identity import identify
     from dpam_hpc.image.inspecting import KINDS, inspect
     from dpam_hpc.image.recipe import NOT_TO_GIVE
+    from dpam_hpc.report.document import document
 
     found = inspect(file)
     if spdx:
@@ -139,7 +151,8 @@ def image_inspect(
     identity = identify(file)
     if json:
         more = {"sha256": identity.sha256, "bytes": identity.bytes}
-        print(json_module.dumps({**found.contents, **more}, indent=1))
+        # An image has a number of its own for the form of what it says of itself.
+        print(document(file=str(file), **more, contents=found.contents))
         return
     own = found.contents
     print(f"{file}: dpam-hpc {own['dpam_hpc']} for {own['architecture']}")
@@ -165,11 +178,18 @@ def image_docker(
     file: Annotated[Path, path_argument("An image that dpam-hpc image build made.")],
     output: Annotated[Path, path_option("The archive to write.", "-o", "--output")],
     tag: Annotated[str, typer.Option(help="Its name in Docker.")] = "dpam-hpc:latest",
+    json: AsJson = False,
 ) -> None:
     """The same image for Docker: same files, environment and start; docker load reads it."""
     from dpam_hpc.image import docker_archive
 
-    print(f"{docker_archive.write(file, tag, output)}  {output}")
+    sha256 = docker_archive.write(file, tag, output)
+    if json:
+        from dpam_hpc.report.document import document
+
+        print(document(file=str(output), sha256=sha256, tag=tag))
+        return
+    print(f"{sha256}  {output}")
     print(f"docker load -i {output}; docker run --rm {tag} --help")
 
 
@@ -185,14 +205,14 @@ def image_sources(
     without_dali: WithoutDali = False,
     without_dpam: WithoutDpam = False,
     source: Sources = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """What a build fetches, from where, with which checksums."""
-    import json as json_module
     import shutil
 
     from dpam_hpc.image import choice as choices
     from dpam_hpc.image import debian_lock, fetching
+    from dpam_hpc.report.document import document
 
     choice = _choice(arch, without_dali, without_dpam, source)
     if lock:
@@ -215,7 +235,7 @@ def image_sources(
         return
     listed = choices.listed(choice)
     if json:
-        print(json_module.dumps(listed, indent=1))
+        print(document(sources=listed))
         return
     for entry in listed:
         print(f"{entry['name']:10} {entry['what']}")
@@ -275,28 +295,6 @@ def _choice(
     return Choice(
         sources, recipe.folder(), arch or recipe.this_architecture(), frozenset(parts), given
     )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """End as at Ctrl-C when asked by a signal too: what was begun is removed on the way out."""
-    import signal
-
-    from dpam_hpc.errors import InterruptedRun
-
-    def interrupt(number: int, _: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            "the build was interrupted", "nothing of it is left but the sources; start it again"
-        ) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _sources_dir(given: Path | None) -> Path:

@@ -1,11 +1,36 @@
-"""Kinds of options that several verbs have."""
+"""What several verbs have in common: kinds of options, groups, JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+PLAIN: Any = {
+    "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None
+}  # fmt: skip
+"""Of all groups and verbs: help as plain text, since rich takes longer to load than the rest."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON (docs/json.md).")]
+
+
+class Group(TyperGroup):
+    """A verb that has verbs of its own."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The options; flags that are not given are off, not unknown: that would load pydantic."""
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name in ("help", "install_completion", "show_completion"):
+                param.default = False
+        return params
+
+
+def group(help_text: str) -> typer.Typer:
+    """A Group with this help."""
+    return typer.Typer(cls=Group, help=help_text, no_args_is_help=True, **PLAIN)
 
 
 def path_option(help_text: str, *names: str) -> Any:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpam_hpc.cli.options import path_argument
+from dpam_hpc.cli.completing import platform_names
+from dpam_hpc.cli.options import AsJson, group, path_argument
 from dpam_hpc.errors import ExitCode
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-app = typer.Typer(help="Sites: which are known, and which one this is.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+app = group("Sites: which are known, and which one this is.")
 
 
 @app.command("list")
 def platforms_list(json: AsJson = False) -> None:
     """All platforms and their files; of two files of one name the stronger one."""
     from dpam_hpc.platforms import library
+    from dpam_hpc.report.document import document
 
     platforms, broken = library.sound()
     files = {name: paths[0] for name, paths in library.found().items()}
@@ -36,7 +35,7 @@ def platforms_list(json: AsJson = False) -> None:
             }
             for name, file in files.items()
         ]
-        print(json_module.dumps(rows, indent=1))
+        print(document(platforms=rows))
         return
     table = _table("name", "what it is", "file")
     for name, file in files.items():
@@ -47,17 +46,19 @@ def platforms_list(json: AsJson = False) -> None:
 
 @app.command("show")
 def platforms_show(
-    name: Annotated[str, typer.Argument(help="A platform's name.")], json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A platform's name.", autocompletion=platform_names)],
+    json: AsJson = False,
 ) -> None:
     """All that is known of a platform, with what it extends, and the source of each fact."""
     from dpam_hpc.platforms import library
     from dpam_hpc.platforms.model import Partition
+    from dpam_hpc.report.document import document
 
     platform = library.named(name)
     file = library.where(name)
     content = platform.model_dump(mode="json", by_alias=True)
     if json:
-        print(json_module.dumps({"file": str(file), **content}, indent=1))
+        print(document(file=str(file), platform=content))
         return
     partitions, source = content.pop("partitions"), content.pop("source")
     print(f"{file}\n")
@@ -85,6 +86,7 @@ def platforms_detect(json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from dpam_hpc.platforms import detect, library
+    from dpam_hpc.report.document import document
 
     found = detect.here()
     name = found.platform.name
@@ -96,7 +98,7 @@ def platforms_detect(json: AsJson = False) -> None:
             "reason": found.reason,
             "verdicts": [asdict(verdict) for verdict in found.verdicts],
         }
-        print(json_module.dumps(content, indent=1))
+        print(document(**content))
         return
     print(f"{name}: {found.reason}")
     table = _table("platform", "rule", "why, or why not")
@@ -112,6 +114,7 @@ def platforms_check(
     """Tell all that is wrong with a platform's file, with lines; exit code 2 if anything is."""
     from dpam_hpc.platforms import library
     from dpam_hpc.platforms.reading import PlatformError
+    from dpam_hpc.report.document import document
 
     problems: list[dict[str, Any]] = []
     try:
@@ -124,7 +127,7 @@ def platforms_check(
             for each in error.problems
         ]
     if json:
-        print(json_module.dumps({"file": str(file), "problems": problems}, indent=1))
+        print(document(file=str(file), problems=problems))
         if problems:
             raise typer.Exit(ExitCode.USAGE)
         return

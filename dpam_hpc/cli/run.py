@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.cli.completing import target_ids
+from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ExitCode
 
 
@@ -16,7 +17,10 @@ def run(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
     data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
     targets: Annotated[Path | None, path_option("A file of target ids, one a line.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="A target id; again for more.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A target id; again for more.", autocompletion=target_ids),
+    ] = None,
     aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder.")] = None,
     templates: Annotated[Path | None, path_option("A template bundle.")] = None,
@@ -45,7 +49,7 @@ def run(
     time_limit_factor: Annotated[
         float | None, typer.Option(help="Scales the time limits on programs.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    json: AsJson = False,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print every setting and its source; stop.")
     ] = False,
@@ -124,10 +128,10 @@ def _same_command() -> str:
 
 def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
     if json:
-        import json as json_module
+        from dpam_hpc.report.document import document
 
         names = ("name", "value", "source")
-        print(json_module.dumps([dict(zip(names, row, strict=True)) for row in rows]))
+        print(document(settings=[dict(zip(names, row, strict=True)) for row in rows]))
         return
     from rich.console import Console
     from rich.table import Table

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.cli.completing import target_ids
+from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ConfigError, SchedulerError
+from dpam_hpc.printable import printable
 
 if TYPE_CHECKING:
     from dpam_hpc.report.status import RunStatus
@@ -23,31 +24,45 @@ LOG_LINES = 40
 def status(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    every: Annotated[
+        float, typer.Option(min=1, max=86400, help="Seconds between two looks of --watch.")
+    ] = WATCH_EVERY,
+    json: AsJson = False,
 ) -> None:
-    """Where the run that was submitted last stands."""
+    """Where the run that was submitted last stands.
+
+    --watch shows it live until none of its jobs is queued; on a dumb terminal, or into a file, a
+    line whenever something changed; with --json a document a line. Ctrl-C stops watching, not the
+    run (exit code 130).
+    """
     from rich.console import Console
 
     from dpam_hpc.report import status as report
+    from dpam_hpc.report import watch as watching
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir or Path())
     console = Console(markup=False)  # names of nodes and folders may hold brackets
-    while True:
+    if watch and json:
+        watching.watch(lambda: _look(run), watching.json_lines, every)
+    elif watch and console.is_terminal and not console.is_dumb_terminal:
+        with watching.InPlace(console) as display:
+            watching.watch(lambda: _look(run), display, every)
+    elif watch:
+        watching.watch(lambda: _look(run), watching.Lines(), every)
+    else:
         found = _look(run)
+        if found.problem:
+            print(f"dpam-hpc: {found.problem}", file=sys.stderr)
         if json:
             print(report.as_json(found))
         else:
-            if watch and console.is_terminal:
-                console.clear()
             console.print(report.table(found), highlight=False)
-        if not watch or not found.queued:
-            return
-        time.sleep(WATCH_EVERY)
 
 
 def cancel(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    json: AsJson = False,
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""
     from dpam_hpc import trust
@@ -60,38 +75,56 @@ def cancel(
     run.cancel()
     jobs = [job["job"] for job in run.jobs()]
     scheduler_by_kind(run.plan().scheduler, run.work_dir).cancel(jobs)
+    if json:
+        from dpam_hpc.report.document import document
+
+        print(document(run=run.id, jobs=jobs))
+        return
     print(f"run {run.id}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
 
 
 def logs(
-    what: Annotated[str, typer.Argument(help="A target's id or a task's number.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(help="A target's id or a task's number.", autocompletion=target_ids),
+    ] = "",
     work_dir: Annotated[Path, path_option("dpam's working folder.", "--work-dir", "-C")] = Path(),
     lines: Annotated[int, typer.Option(help="How many lines of each log.")] = LOG_LINES,
+    json: AsJson = False,
 ) -> None:
     """The end of a task's log, or what is known of a target; of all tasks if none is named."""
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir)
     plan = run.plan()
+    target, records = "", []
     if what and not (what.isdecimal() and int(what) < len(plan.tasks)):
         number = next(
             (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
         )
         if number is None:
             raise ConfigError(f"run {run.id} has no target and no task {what}")
-        print(f"{what} is in task {number}")
-        for record in run.records(number):
-            if record["target"] == what:
-                facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-                print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
-        what = str(number)
+        target, what = what, str(number)
+        records = [record for record in run.records(number) if record["target"] == target]
     found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
+    texts = {path: path.read_text(errors="replace").splitlines()[-lines:] for path in found}
+    if json:
+        from dpam_hpc.report.document import document
+
+        logs = [{"file": str(path), "lines": text} for path, text in texts.items()]
+        task = int(what) if what else None
+        print(document(run=run.id, target=target, task=task, records=records, logs=logs))
+        return
+    if target:
+        print(f"{target} is in task {what}")
+    for record in records:
+        facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
+        print("  " + printable(", ".join(f"{k} {v}" for k, v in facts.items())))
     if not found:
         print("nothing was logged yet")
-    for path in found:
+    for path, text in texts.items():
         print(f"==> {path} <==")
-        text = path.read_text(errors="replace")
-        print("\n".join(_printable(line) for line in text.splitlines()[-lines:]))
+        print("\n".join(printable(line) for line in text))
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -113,10 +146,4 @@ def _look(run: RunDir) -> RunStatus:
     except SchedulerError as error:
         found = look(run, None)
         found.problem = f"what the scheduler says is not known: {error.what}"
-        print(f"dpam-hpc: {error.what}", file=sys.stderr)
         return found
-
-
-def _printable(line: str) -> str:
-    """Without what a terminal would take for a command: a log is anybody's text."""
-    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dpam_hpc.cli.completing import platform_names
 from dpam_hpc.cli.options import path_argument, path_option
 from dpam_hpc.errors import ConfigError, ExitCode
 
@@ -25,7 +26,10 @@ LOOK_EVERY = 5.0
 def submit(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
     platform: Annotated[
-        str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
+        str | None,
+        typer.Option(
+            help="auto, or a name of 'dpam-hpc platforms list'.", autocompletion=platform_names
+        ),
     ] = None,
     data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
     templates: Annotated[Path | None, path_option("A template bundle.")] = None,
@@ -112,6 +116,7 @@ def resume(
     Exit code 0 too where nothing is left.
     """
     from dpam_hpc import trust
+    from dpam_hpc.report.document import document
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.earlier import over
@@ -135,12 +140,18 @@ def resume(
     else:
         left = left_of(run, over(settings))
     if not left:
-        print(f"nothing is left of run {run.id}")
+        if json:
+            print(document(run=run.id, jobs=[], state="nothing left", released=[]))
+        else:
+            print(f"nothing is left of run {run.id}")
         return
     scheduler = scheduler_by_kind(run.plan().scheduler, run.work_dir)
     released = [] if dry_run else release_held(run, scheduler)
     if released:
-        print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
+        if json:
+            print(document(run=run.id, jobs=[], state="released", released=released))
+        else:
+            print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
         return
     _submit(settings, left, run, dry_run=dry_run, test_only=False, wait=wait, json=json)
 

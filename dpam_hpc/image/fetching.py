@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from dpam_hpc.errors import ImageError, StorageError
 from dpam_hpc.image import debian, download, python_packages, tree
 from dpam_hpc.image.choice import Choice, Given, contents
-from dpam_hpc.image.recipe import Source
+from dpam_hpc.image.recipe import DALI_SCRIPT, Source
 
 OFFLINE_HINT = (
     "on a machine with a network: dpam-hpc image sources --fetch DIR; then image build --offline"
@@ -56,6 +56,8 @@ def lay_out(choice: Choice, folder: Path, parts: Mapping[str, str], epoch: int, 
     (to / "requirements.txt").write_text(text)
     shutil.copytree(folder / "wheels", to / "wheels", copy_function=_link_or_copy)
     python_packages.write_own_wheel(choice.recipe, to)
+    if "dali" in parts:
+        shutil.copyfile(choice.recipe / DALI_SCRIPT, to / DALI_SCRIPT.name)
     for name, digest in parts.items():
         source = choice.sources.parts()[name]
         shutil.copyfile(_place(source, folder, digest), to / _file_name(source))

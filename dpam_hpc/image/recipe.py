@@ -19,6 +19,8 @@ else:
 DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 NOT_TO_GIVE = frozenset({"dali", "dpam"})
 """Parts whose licences forbid to pass them on; an image may be built without them."""
+DALI_SCRIPT = Path("containers") / "build-dali.sh"
+"""Of a recipe: how DALI is built, in an image and elsewhere."""
 
 
 class _Table(BaseModel):

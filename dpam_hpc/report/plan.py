@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dpam_hpc.clock import clock
+from dpam_hpc.report.document import document
 from dpam_hpc.submit.shape import STARTUP
 
 if TYPE_CHECKING:
@@ -59,11 +59,12 @@ def print_plan(prepared: Prepared) -> None:
 def as_json(
     prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
 ) -> str:
-    """The plan for programs; documented in docs/cluster.md."""
+    """The plan for programs; documented in docs/json.md."""
     loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
     content = {
         "run": run,
         "jobs": list(jobs),
+        "state": "submitted" if jobs else "planned",
         "platform": prepared.platform.name,
         "targets": len(prepared.found.costs),
         "done_before": prepared.done_before,
@@ -82,7 +83,7 @@ def as_json(
     }
     if scripts is not None:
         content["scripts"] = dict(scripts)
-    return json.dumps(content, indent=1)
+    return document(**content)
 
 
 def _spread(loads: list[float]) -> float:

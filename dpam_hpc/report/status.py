@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.journal import DONE, FAILED
+from dpam_hpc.report.document import document
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, JobStatus, Scheduler
 
@@ -213,16 +213,23 @@ def table(status: RunStatus) -> RenderableType:
     lines: list[Text | Table] = [Text(head), Text(one_line(status)), rows]
     if len(order) > TASKS_SHOWN:
         lines.append(Text(f"... and {len(order) - TASKS_SHOWN} more tasks (--json has all)"))
-    if status.wasted:
-        lines.append(Text(f"{status.wasted:.0f} CPU seconds lost by interruptions"))
-    if status.with_failures:
-        lines.append(Text(f"{status.with_failures} targets have failures: *.failures.tsv"))
-    lines += [Text(line) for line in _reasons(status.tasks)]
-    if status.left and not status.queued:
-        lines.append(Text("no job of it is known to be queued: dpam-hpc resume goes on"))
+    lines += [Text(line) for line in remarks(status)]
     if status.problem:
         lines.append(Text(status.problem))
     return Group(*lines)
+
+
+def remarks(status: RunStatus) -> list[str]:
+    """What else is to be said of a run, a line each."""
+    lines = []
+    if status.wasted:
+        lines.append(f"{status.wasted:.0f} CPU seconds lost by interruptions")
+    if status.with_failures:
+        lines.append(f"{status.with_failures} targets have failures: *.failures.tsv")
+    lines += _reasons(status.tasks)
+    if status.left and not status.queued and not status.problem:
+        lines.append("no job of it is known to be queued: dpam-hpc resume goes on")
+    return lines
 
 
 def _reasons(tasks: list[TaskStatus]) -> list[str]:
@@ -241,12 +248,17 @@ def _reasons(tasks: list[TaskStatus]) -> list[str]:
 
 
 def as_json(status: RunStatus) -> str:
-    """The status for programs; documented in docs/cluster.md."""
-    content = asdict(status)
-    content |= {
+    """The status for programs; documented in docs/json.md."""
+    return document(**content(status))
+
+
+def content(status: RunStatus) -> dict[str, Any]:
+    """The status as JSON has it."""
+    told = asdict(status)
+    told |= {
         "targets": status.targets, "done": status.done, "failed": status.failed,
         "left": status.left, "with_failures": status.with_failures,
     }  # fmt: skip
-    for task in content["tasks"]:
+    for task in told["tasks"]:
         task["left"] = task["targets"] - task["done"] - task["failed"]
-    return json.dumps(content, indent=1)
+    return told

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.journal import FAILED, Record
 from dpam_hpc.node.progress import Progress
+from dpam_hpc.report.document import document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def totals(progress: Progress) -> str:
 
 
 def as_json(progress: Progress, interrupted: str) -> str:
-    """The run for programs; documented in docs/running.md."""
+    """The run for programs; documented in docs/json.md."""
     content: dict[str, Any] = {
         "targets": progress.targets,
         "done": progress.done,
@@ -88,7 +88,7 @@ def as_json(progress: Progress, interrupted: str) -> str:
         "rows": sorted(progress.rows, key=lambda row: str(row["target"])),
         "rows_left_out": progress.rows_left_out,
     }
-    return json.dumps(content, indent=1)
+    return document(**content)
 
 
 def _has_failures(row: Record) -> bool:

@@ -10,10 +10,12 @@ from tests import replay
 
 HOME = "/opt/DaliLite.v5"
 """Where the recipe puts it."""
-# The recipe changes the flags of a line like this one; nothing is compiled.
+# The recipe changes the flags of lines like these; nothing is compiled.
 MAKEFILE = """\
 all:
 \ttrue cc -c  -O ../src/dsspcmbi/DsspCMBI.c
+\ttrue cc -o .//dsspcmbi DsspCMBI.o
+\ttrue gfortran -O3 ../src/puu.f -o .//puu
 \tinstall -m 755 ../programs/* .
 """
 READS_NOTHING = """#!/bin/sh
@@ -22,8 +24,13 @@ echo '    0  0  0  0  0 TOTAL NUMBER OF RESIDUES' > "$2"
 """
 
 
-def make_tarball(to: Path, *, wrong: bool = False) -> Path:
-    """Write the tarball; ``wrong``: its dsspcmbi reads 0 residues of everything."""
+def make_tarball(
+    to: Path, *, wrong: bool = False, home: str | Path = HOME, python: str = "/usr/bin/python3"
+) -> Path:
+    """Write the tarball; ``wrong``: its dsspcmbi reads 0 residues of everything.
+
+    ``home``: where the programs look for ``lib``, and ``python``: by which they run.
+    """
     with tempfile.TemporaryDirectory() as work:
         root = Path(work) / "DaliLite.v5"
         library = root / "lib"
@@ -31,10 +38,10 @@ def make_tarball(to: Path, *, wrong: bool = False) -> Path:
         (library / "standin.py").write_bytes((replay.HERE / "standin.py").read_bytes())
         (library / "answers").write_bytes(replay.RECORDINGS.read_bytes())
         body = (
-            f"import sys\nsys.path.insert(0, '{HOME}/lib')\n"
-            f"import standin\nsys.exit(standin.main('{HOME}/lib/answers'))\n"
+            f"import sys\nsys.path.insert(0, '{home}/lib')\n"
+            f"import standin\nsys.exit(standin.main('{home}/lib/answers'))\n"
         )
-        replay.write_programs(root / "made", ["-IS"], body, "/usr/bin/python3")
+        replay.write_programs(root / "made", ["-IS"], body, python)
         (root / "made" / "bin").rename(root / "programs")
         (root / "made").rmdir()
         if wrong:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc.image import download, sif, verifying
-from tests import replay
+from tests import replay, schemas
 from tests.apptainer.images import Images
 from tests.conftest import HITS, Work, lay_out
 
@@ -63,7 +63,8 @@ def test_nothing_of_the_building_machine_is_in_it(built: Images) -> None:
 def test_it_verifies(built: Images) -> None:
     done = built.dpam_hpc("image", "verify", built.one, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    told = schemas.check("image-verify", done.stdout)
+    checks = {check["name"]: check for check in told["checks"]}
     assert "known answer to the byte" in checks["known answer"]["text"]
     assert "not the one listed" in checks["dali"]["text"]
     assert {"checksum", "version", "architecture", "start", "bind", "read-only root"} <= set(checks)
@@ -85,6 +86,10 @@ def test_a_damaged_one_does_not(built: Images) -> None:
 def test_it_tells_what_is_in_it(built: Images) -> None:
     told = built.dpam_hpc("image", "inspect", built.one).stdout
     assert "DaliLite.v5" in told and "forbidden" in told and "libgfortran5" in told
+    document = schemas.check(
+        "image-inspect", built.dpam_hpc("image", "inspect", built.one, "--json").stdout
+    )
+    assert set(document["contents"]["parts"]) == {"dali"}
     spdx = json.loads(built.dpam_hpc("image", "inspect", built.one, "--spdx").stdout)
     names = {package["name"] for package in spdx["packages"]}
     assert {"dali", "libgfortran5", "perl", "dpam-hpc", "tmtools"} <= names
@@ -151,8 +156,9 @@ def test_a_signal_reaches_the_launcher(built: Images) -> None:
 
 def test_docker_gets_the_same_root(built: Images) -> None:
     archive = built.scratch() / "docker.tar"
-    done = built.dpam_hpc("image", "docker", built.one, "-o", archive)
+    done = built.dpam_hpc("image", "docker", built.one, "-o", archive, "--json")
     assert done.returncode == 0, done.stderr
+    assert schemas.check("image-docker", done.stdout)["sha256"] == download.sha256(archive)
     with tarfile.open(archive) as tar:
         config = json.load(tar.extractfile("config.json"))  # type: ignore[arg-type]
         with tarfile.open(fileobj=tar.extractfile("layer.tar")) as layer:

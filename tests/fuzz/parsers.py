@@ -28,6 +28,7 @@ from dpam_hpc.platforms.toml_lines import key_lines
 from dpam_hpc.report import status
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
+from dpam_hpc.setup import slurm_facts
 from dpam_hpc.submit import slurm_texts
 from dpam_hpc.target import TARGET_ID, TEMPLATE_ID, WorkFolder, chosen_targets, read_targets_file
 
@@ -197,6 +198,9 @@ def slurm(content: bytes) -> None:
                 with suppress(SchedulerError):
                     answer(1, "", text)
             slurm_texts.cancelled(1, text, text)
+        elif kind == b"p":
+            for each in slurm_facts.parse_partitions(text):
+                assert each.name and each.told.isprintable()
         elif kind == b"t":
             length = clock.seconds(text)
             assert length >= 0 and clock.seconds(clock.clock(length)) == length

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from dpam_hpc import journal
 from dpam_hpc.align import hits
 from dpam_hpc.align.aligner import Alignment
-from dpam_hpc.cli.init import _text as settings_text
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.run_dir import Job, Plan, RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
+from dpam_hpc.setup import settings_file
+from dpam_hpc.setup.questions import Found
+from dpam_hpc.setup.settling import Settled
 from tests.fuzz.parsers import CORPUS, FOLDER, PARSERS, corpus
 
 MORE = os.environ.get("DPAM_HPC_FUZZ_EXAMPLES", "")
@@ -189,9 +191,11 @@ def test_a_plan_is_read_as_it_was_written(
 def test_what_init_writes_is_what_settings_read(text: str) -> None:
     folder = FOLDER / "init"
     folder.mkdir(exist_ok=True)
-    (folder / "dpam-hpc.toml").write_text(settings_text({"account": text}), encoding="utf-8")
+    found = Found(text, text)
+    settled = Settled(folder, {"account": found}, {"data_dir": text}, {"templates": [found]})
+    settings_file.write(folder / "dpam-hpc.toml", settings_file.text(settled))
     read = resolve_for(SubmitSettings, {"work_dir": folder}, {}, FOLDER / "nobody")
-    assert read.settings.account == text
+    assert read.settings == SubmitSettings(work_dir=folder, account=text)
 
 
 def test_a_text_of_another_user_is_never_read_as_code() -> None:

@@ -81,6 +81,7 @@ class Kitchen:
         (self.folder / "containers").mkdir(parents=True, exist_ok=True)
         (self.folder / "requirements").mkdir(exist_ok=True)
         shutil.copy(ROOT / "Apptainer.def", self.folder)
+        shutil.copy(ROOT / recipe.DALI_SCRIPT, self.folder / "containers")
         for name in DEBIAN_NAMES.values():
             lock = self.folder / "containers" / f"debian-{name}.lock"
             lock.write_text("".join(f"{file}\n" for file in files))

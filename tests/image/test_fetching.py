@@ -358,4 +358,6 @@ def test_what_is_laid_out_for_a_build(tmp_path: Path, kitchen: Kitchen) -> None:
     assert told["debian"]["lock"] == hashlib.sha256(lock).hexdigest()
     names = {path.name for path in laid_out.iterdir()}
     (own,) = (name for name in names if name.startswith("dpam_hpc-"))
-    assert names == {"dali.tar.gz", "requirements.txt", "contents.json", "wheels", own}
+    assert names == {
+        "dali.tar.gz", "build-dali.sh", "requirements.txt", "contents.json", "wheels", own,
+    }  # fmt: skip

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from dpam_hpc.cli.image import image_build
 from dpam_hpc.errors import ExitCode
+from dpam_hpc.image import building
+from tests import schemas
 from tests.conftest import environment, run
 from tests.image.conftest import Program
 
@@ -86,3 +89,14 @@ def test_sources_that_are_missing_offline(tmp_path: Path) -> None:
 def test_a_machine_without_apptainer(tmp_path: Path) -> None:
     done = build(tmp_path, path="/nonexistent")
     expect(done, ExitCode.IMAGE, "there is no apptainer", "-> install apptainer", tmp_path=tmp_path)
+
+
+def test_what_it_tells_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "image.sif"
+    made = building.Built(file, "0" * 64, 5, {"dali": "1" * 64})
+    monkeypatch.setattr(building, "build", lambda *_, **__: made)
+    image_build(output=file, without_dpam=True, json=True)
+    told = schemas.check("image-build", capsys.readouterr().out)
+    assert told["not_to_give"] == ["dali"]

@@ -13,7 +13,7 @@ import pytest
 
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image import recipe
-from dpam_hpc.image.recipe import DEBIAN_NAMES
+from dpam_hpc.image.recipe import DALI_SCRIPT, DEBIAN_NAMES
 from tests.image.made_up import ROOT
 
 if sys.version_info >= (3, 11):
@@ -175,7 +175,14 @@ def needed() -> set[str]:
     """Files that a build reads, from the recipe's folder."""
     python = recipe.read_sources(ROOT).python
     locks = {f"containers/debian-{name}.lock" for name in DEBIAN_NAMES.values()}
-    return {"Apptainer.def", "containers/sources.toml", python.base, python.dpam, *locks}
+    return {
+        "Apptainer.def",
+        "containers/sources.toml",
+        str(DALI_SCRIPT),
+        python.base,
+        python.dpam,
+        *locks,
+    }
 
 
 def test_the_wheel_has_all_of_the_recipe() -> None:

@@ -262,7 +262,9 @@ def test_the_library_cleans_up_when_its_user_fails(
 def test_settings_are_shown_with_their_sources(tmp_path: Path) -> None:
     (tmp_path / "dpam-hpc.toml").write_text("cpus = 3\n")
     done = run("run", tmp_path, "--show-settings", "--json", "--grace", "4")
-    told = {row["name"]: (row["value"], row["source"]) for row in json.loads(done.stdout)}
+    told = {
+        row["name"]: (row["value"], row["source"]) for row in json.loads(done.stdout)["settings"]
+    }
     assert told["cpus"] == ("3", str(tmp_path / "dpam-hpc.toml"))
     assert told["dali_workers"] == ("12", "default")
     assert told["grace"] == ("4.0", "flag --grace")

@@ -99,13 +99,14 @@ def test_check_tells_all_errors_and_ends_with_2(tmp_path: Path) -> None:
 def test_list_and_show(tmp_path: Path) -> None:
     Site(tmp_path).add("bad", "x = 1")
     env = environment(DPAM_HPC_PLATFORM_PATH=str(tmp_path))
-    rows = json.loads(run("platforms", "list", "--json", env=env).stdout)
+    rows = json.loads(run("platforms", "list", "--json", env=env).stdout)["platforms"]
     assert [row["name"] for row in rows] == sorted([*SHIPPED_NAMES, "bad"])
     assert [row["name"] for row in rows if row["problems"]] == ["bad"]
     told = run("platforms", "list", env=env)
     assert told.returncode == 0
     assert re.search(r"^ *bad +cannot be used, 1 error ", told.stdout, re.MULTILINE)
-    shown = json.loads(run("platforms", "show", "tacc-vista", "--json", env=env).stdout)
+    told = run("platforms", "show", "tacc-vista", "--json", env=env)
+    shown = json.loads(told.stdout)["platform"]
     assert (shown["name"], shown["schema"], shown["architecture"]) == ("tacc-vista", 1, "aarch64")
     assert shown["partitions"]["gg"]["cpus_per_node"] == 144
     assert run("platforms", "show", "tacc-visto", env=env).returncode == ExitCode.USAGE

@@ -463,6 +463,9 @@ def test_init_writes_what_submit_takes(login: Login) -> None:
     assert "is there already" in said
     assert (login.work / "dpam-hpc.toml").read_text() == written
     login.call("init", login.work, "--force")
+    assert 'partition = "a\\"b\\\\c"' in (login.work / "dpam-hpc.toml").read_text(), "it is kept"
+    (login.work / "dpam-hpc.toml").unlink()
+    login.call("init", login.work)
     lines = (login.work / "dpam-hpc.toml").read_text().splitlines()
     assert all(not line or line.startswith("#") for line in lines)
     # Every setting that is proposed is one.

@@ -15,9 +15,9 @@ VIRTUAL_MEMORY = 2_200_000_000
 """Bytes of address space that one ``serialcompare`` needs (static arrays; it touches 30-100 MB)."""
 
 HOW_TO_GET = (
-    "set DALI_HOME or --dali-home to a DaliLite.v5 folder (docs/dali.md says how to get and build"
-    " it), or use --aligner tmalign: the same loop by TM-align, nothing to install, its hits under"
-    " a name of their own since a TM-score is no DALI z"
+    "dpam-hpc dali install gets and builds it; or set DALI_HOME or --dali-home to a DaliLite.v5"
+    " folder (docs/dali.md), or use --aligner tmalign: the same loop by TM-align, nothing to"
+    " install, its hits under a name of their own since a TM-score is no DALI z"
 )
 
 

@@ -1,0 +1,1 @@
+"""Set-up: init asks on a terminal; DALI is built from a source."""
