@@ -72,12 +72,13 @@ class Home:
 
 
 def fill(folder: Path, dali_home: Path) -> None:
-    """What every page may name: DALI, data, a working folder, an image."""
+    """What every page may name: DALI, data, a working folder, an image, the sample."""
     (folder / "DaliLite.v5").symlink_to(dali_home)
     (folder / "DATA").mkdir()
     shutil.copytree(replay.DATA / "ECOD70", folder / "DATA" / "ECOD70")
     lay_out(folder / "WORK", TARGETS)
     sif(folder / "dpam.sif")
+    shutil.copytree(replay.DATA, folder / "sample")
 
 
 def write_files(blocks: Iterable[Block], home: Path) -> None:
