@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import replay
-from tests.conftest import lay_out
 from tests.docs import stand_ins
 from tests.docs.pages import ROOT, Block
 from tests.images import sif
 
 TARGETS = ("A0A0K2WPR7", "O05011")
+FEW, ALL = 2, 100
+"""Candidates: pages are to be tried soon, hits to be compared want all."""
 MARK = "@@ block "
 YOURS = "/home/you"
 """What pages call the home folder, in what commands print."""
@@ -30,7 +31,7 @@ class Home:
     environment: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, folder: Path, dali_home: Path) -> Home:
+    def make(cls, folder: Path, dali_home: Path, candidates: int = FEW) -> Home:
         """One whose commands are this checkout's, with a SLURM that runs jobs at once."""
         programs = folder / "bin"
         for made in (programs, folder / "tmp", folder / "scratch"):
@@ -40,7 +41,7 @@ class Home:
             command = programs / name
             command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options}"$@"\n')
             command.chmod(0o755)
-        fill(folder, dali_home)
+        fill(folder, dali_home, candidates)
         (folder / "dpam-hpc").symlink_to(ROOT)
         return cls(folder, {
             "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "USER": "you",
@@ -71,14 +72,28 @@ class Home:
         return judge(blocks, done.returncode, done.stdout, str(self.folder))
 
 
-def fill(folder: Path, dali_home: Path) -> None:
-    """What every page may name: DALI, data, a working folder, an image, the sample."""
+def fill(folder: Path, dali_home: Path, candidates: int = FEW) -> None:
+    """What every page may name: DALI, the sample, data, a working folder, an image.
+
+    Targets have at most so many candidates, the last of their lists.
+    """
     (folder / "DaliLite.v5").symlink_to(dali_home)
-    (folder / "DATA").mkdir()
-    shutil.copytree(replay.DATA / "ECOD70", folder / "DATA" / "ECOD70")
-    lay_out(folder / "WORK", TARGETS)
-    sif(folder / "dpam.sif")
     shutil.copytree(replay.DATA, folder / "sample")
+    kept: set[str] = set()
+    for path in (folder / "sample").glob("*_hits4Dali"):
+        few = path.read_text().split()[-candidates:]
+        path.write_text("".join(f"{template}\n" for template in few))
+        kept.update(few)
+    for path in (folder / "sample" / "ECOD70").iterdir():
+        if path.stem not in kept:
+            path.unlink()
+    (folder / "DATA").mkdir()
+    shutil.copytree(folder / "sample" / "ECOD70", folder / "DATA" / "ECOD70")
+    (folder / "WORK").mkdir()
+    for target in TARGETS:
+        for suffix in (".pdb", "_hits4Dali"):
+            shutil.copy(folder / "sample" / f"{target}{suffix}", folder / "WORK")
+    sif(folder / "dpam.sif")
 
 
 def write_files(blocks: Iterable[Block], home: Path) -> None:

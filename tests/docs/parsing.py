@@ -14,7 +14,8 @@ from dpam_hpc.cli import app
 from tests.docs.pages import ROOT
 
 ENDS = frozenset(("&&", "||", ";", "|", "&", "(", ")"))
-REDIRECTIONS = re.compile(r"[0-9]?(?:>>?|<)(?:&[0-9])?")
+REDIRECTIONS = frozenset((">", ">>", "<", ">&", "&>"))
+VARIABLE = re.compile(r"\w+=.*")
 OF_THE_REPOSITORY = re.compile(r"(?:tests|benchmarks|sample|docs|\.ci)/[\w./-]+")
 
 
@@ -39,16 +40,23 @@ def commands(text: str) -> Iterator[list[str]]:
     """The simple commands of a script, without variables set for them and redirections."""
     for line in text.replace("\\\n", " ").splitlines():
         words: list[str] = []
+        into_a_file = False
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;()<>")
         lexer.whitespace_split = True
         for word in [*lexer, ";"]:
             if word in ENDS:
-                while words and re.fullmatch(r"\w+=.*", words[0]):
+                while words and VARIABLE.fullmatch(words[0]):
                     words.pop(0)
                 if words:
                     yield words
                 words = []
-            elif not REDIRECTIONS.fullmatch(word):
+            elif word in REDIRECTIONS:
+                into_a_file = True
+                if words and words[-1] in ("1", "2"):
+                    words.pop()
+            elif into_a_file:
+                into_a_file = False
+            else:
                 words.append(word)
 
 
