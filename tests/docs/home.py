@@ -78,7 +78,7 @@ def fill(folder: Path, dali_home: Path, candidates: int = FEW) -> None:
     Targets have at most so many candidates, the last of their lists.
     """
     (folder / "DaliLite.v5").symlink_to(dali_home)
-    shutil.copytree(replay.DATA, folder / "sample")
+    shutil.copytree(replay.DATA, folder / "sample", ignore=shutil.ignore_patterns("r1bd2X*"))
     kept: set[str] = set()
     for path in (folder / "sample").glob("*_hits4Dali"):
         few = path.read_text().split()[-candidates:]

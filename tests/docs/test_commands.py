@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.docs import pages, parsing
 from tests.docs.home import Home
 from tests.docs.pages import NEEDS, Block
 
+AT_ONCE = 2
 REAL_DALI = os.environ.get("DALI_HOME", "")
 BLOCKS = [block for page in pages.pages() for block in pages.blocks(page)]
 RUN = [
@@ -34,13 +37,29 @@ def dali_home(stand_in: Path) -> Path:
     return Path(REAL_DALI) if REAL_DALI else stand_in
 
 
+@pytest.fixture(scope="session")
+def told(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    dali_home: Path,
+    bundle: Path,
+) -> Iterator[dict[Path, Future[str]]]:
+    """What is wrong with each page that is to be tried, two of them at a time."""
+
+    def try_page(page: Path) -> str:
+        home = Home.make(tmp_path_factory.mktemp("page") / "home", dali_home)
+        shutil.copy(bundle, home.folder)
+        return home.try_page(pages.blocks(page))
+
+    items = [item for item in request.session.items if "told" in getattr(item, "fixturenames", ())]
+    chosen = [item.callspec.params["page"] for item in items if isinstance(item, pytest.Function)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {page: pool.submit(try_page, page) for page in chosen}
+
+
 @pytest.mark.parametrize("page", RUN, ids=pages.name)
-def test_a_pages_commands_do_what_it_says(
-    page: Path, tmp_path: Path, dali_home: Path, bundle: Path
-) -> None:
-    home = Home.make(tmp_path / "home", dali_home)
-    shutil.copy(bundle, home.folder)
-    assert not home.try_page(pages.blocks(page))
+def test_a_pages_commands_do_what_it_says(page: Path, told: dict[Path, Future[str]]) -> None:
+    assert not told[page].result()
 
 
 def test_what_is_not_run_is_parsed_and_says_why() -> None:
