@@ -51,8 +51,9 @@ def told(
         shutil.copy(bundle, home.folder)
         return home.try_page(pages.blocks(page))
 
-    items = [item for item in request.session.items if "told" in getattr(item, "fixturenames", ())]
-    chosen = [item.callspec.params["page"] for item in items if isinstance(item, pytest.Function)]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    mine = [item for item in items if "told" in item.fixturenames]
+    chosen: list[Path] = [item.callspec.params["page"] for item in mine]  # type: ignore[misc]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {page: pool.submit(try_page, page) for page in chosen}
 

@@ -92,7 +92,11 @@ def test_the_process_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "ends_with"), [(0, 0), (3, 0), (75, 75), (2, 2), (143, 143)])
-def test_the_script_of_the_process_ends_as_it_should(code: int, ends_with: int, home: Home) -> None:
+def test_the_script_of_the_process_ends_as_it_should(
+    code: int, ends_with: int, tmp_path: Path, stand_in: Path
+) -> None:
+    home = Home.make(tmp_path / "home", stand_in)
+    write_files(pages.blocks(PAGE), home.folder)
     script = process_script(home)
     for target in TARGETS:
         shutil.copy(replay.DATA / f"{target}{HITS}", home.folder / "WORK")

@@ -32,7 +32,8 @@ def test_a_pages_commands_do_what_it_says(name: str, cluster: Cluster, user_pyth
         "DALI_HOME": str(folder / "DaliLite.v5"),
         "DPAM_HPC_MIN_FREE_GB": "0.01",
     }
+    variables = [f"{name}={value}" for name, value in environment.items()]
     script = "exec 2>&1\n" + home.script(blocks)
-    done = cluster.run(["bash", "-c", script], cwd=folder, timeout=200, **environment)
+    done = cluster.run(["env", *variables, "bash", "-c", script], cwd=folder, timeout=200)
     assert not home.judge(blocks, done.returncode, done.stdout, str(folder))
     shutil.rmtree(folder)
