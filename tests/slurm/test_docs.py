@@ -14,6 +14,7 @@ from tests.slurm.cluster import Cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(240)]
 
+BUNDLE = "dpam-hpc bundle build DATA/ECOD70 -o ecod70.bundle"
 PAGES = ["README.md", "docs/cluster.md", "docs/start/cluster.md", "docs/migrating.md"]
 
 
@@ -33,7 +34,8 @@ def test_a_pages_commands_do_what_it_says(name: str, cluster: Cluster, user_pyth
         "DPAM_HPC_MIN_FREE_GB": "0.01",
     }
     variables = [f"{name}={value}" for name, value in environment.items()]
-    script = "exec 2>&1\n" + home.script(blocks)
+    script = "\n".join(("exec 2>&1", BUNDLE, home.script(blocks)))
     done = cluster.run(["env", *variables, "bash", "-c", script], cwd=folder, timeout=200)
     assert not home.judge(blocks, done.returncode, done.stdout, str(folder))
+    cluster.wait_until_idle()
     shutil.rmtree(folder)
