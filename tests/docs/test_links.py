@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from tests.docs import pages
 
 ROOT = pages.ROOT
-PAGES = [*pages.pages(), ROOT / "CHANGELOG.md"]
+PAGES = list(dict.fromkeys([*pages.pages(), ROOT / "README.md", ROOT / "CHANGELOG.md"]))
 NAMED_IN_CODE = re.compile(r"docs/[\w/-]+\.md")
 
 

@@ -15,7 +15,13 @@ from tests.slurm.cluster import Cluster
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(240)]
 
 BUNDLE = "dpam-hpc bundle build DATA/ECOD70 -o ecod70.bundle"
-PAGES = ["README.md", "docs/cluster.md", "docs/start/cluster.md", "docs/migrating.md"]
+PAGES = [
+    "README.md",
+    "docs/cluster.md",
+    "docs/migrating.md",
+    "docs/sites/leda.md",
+    "docs/start/cluster.md",
+]
 
 
 @pytest.mark.parametrize("name", PAGES)
