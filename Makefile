@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults fuzz lint setup lock bench clean
+.PHONY: demo docs test faults fuzz lint setup lock bench clean
 
 setup: .venv/ready
 
@@ -19,6 +19,11 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The site, into build/docs; a warning is an error, so is a link that leads nowhere.
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 # Fault runs: RUNS of them, of the seeds from SEED on. DALI_HOME=... takes the real programs.
 SEED ?= 1
@@ -55,4 +60,4 @@ lock:
 	$(COMPILE) --no-annotate --constraints requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean:
-	rm -rf .venv .fuzz demo
+	rm -rf .venv .fuzz build demo
