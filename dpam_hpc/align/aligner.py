@@ -105,6 +105,15 @@ def find(name: str) -> str:
     return found[name]
 
 
+def programs(aligner: type[Aligner], options: Options) -> dict[str, str]:
+    """The aligner's programs with the SHA-256 or version of each, if its class can tell.
+
+    A class tells by a class method ``programs(options)``; the protocol does not ask for one.
+    """
+    tell = getattr(aligner, "programs", None)
+    return dict(tell(options)) if tell else {}
+
+
 def load(definition: str) -> type[Aligner]:
     """The aligner class defined at ``module:class``."""
     module, _, attribute = definition.partition(":")

@@ -100,6 +100,11 @@ class TMAlignAligner:
             raise AlignerError("TM-align is not here: no package tmtools", HOW_TO_GET) from None
 
     @classmethod
+    def programs(cls, options: Options) -> dict[str, str]:
+        """The version of tmtools."""
+        return {"tmtools": version("tmtools")}
+
+    @classmethod
     def stage_in(cls, options: Options, folder: Path) -> Options:
         """Nothing to copy: tmtools is imported from where Python finds it."""
         return options

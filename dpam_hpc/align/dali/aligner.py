@@ -31,6 +31,11 @@ class DaliAligner:
         return install.import_fingerprint(programs)
 
     @classmethod
+    def programs(cls, options: Options) -> dict[str, str]:
+        """SHA-256 of each program."""
+        return install.checksums(install.find(options.get("dali_home", "")))
+
+    @classmethod
     def stage_in(cls, options: Options, folder: Path) -> Options:
         """Run copies of the five programs in ``folder``, so that no start reads a shared disk."""
         programs = install.find(options.get("dali_home", ""))
