@@ -16,6 +16,7 @@ from dpam_hpc.errors import AlignerError
 
 ENTRY_POINTS = "dpam_hpc.aligners"
 Options = Mapping[str, str]
+Point = tuple[float, float, float]
 
 
 class Unusable(Exception):
@@ -112,6 +113,15 @@ def programs(aligner: type[Aligner], options: Options) -> dict[str, str]:
     """
     tell = getattr(aligner, "programs", None)
     return dict(tell(options)) if tell else {}
+
+
+def trace(aligner: type[Aligner], prepared: bytes) -> list[Point]:
+    """The CA atoms of a structure as ``prepare`` returned it, if the aligner's class can tell.
+
+    A class tells by a class method ``trace(prepared)``; the protocol does not ask for one.
+    """
+    tell = getattr(aligner, "trace", None)
+    return list(tell(prepared)) if tell else []
 
 
 def load(definition: str) -> type[Aligner]:

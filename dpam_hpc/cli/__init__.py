@@ -13,6 +13,7 @@ from dpam_hpc import __version__
 from dpam_hpc.cli import bundle, dali, image, platforms
 from dpam_hpc.cli.init import init
 from dpam_hpc.cli.launch import launch
+from dpam_hpc.cli.report import report
 from dpam_hpc.cli.run import run
 from dpam_hpc.cli.status import cancel, logs, status
 from dpam_hpc.cli.submit import resume, submit
@@ -32,6 +33,7 @@ app.command()(status)
 app.command()(resume)
 app.command()(cancel)
 app.command()(logs)
+app.command()(report)
 app.command(hidden=True)(launch)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(dali.app, name="dali")

@@ -44,7 +44,7 @@ class Account:
         """Note the bundle, as far as that costs no reading, and whether it is a copy."""
         status = path.stat()
         self._bundle = {"path": str(path.absolute()), "bytes": status.st_size,
-                        "mtime_ns": status.st_mtime_ns}  # fmt: skip
+                        "mtime": status.st_mtime}  # fmt: skip
         if copy is not None:
             self._bundle["sha256"] = copy.sha256
             self._copied += copy.copied
@@ -81,9 +81,15 @@ class Account:
                 "path": str(place), "type": scratch.mount_type(place), "fallback": fallback,
                 "free_bytes": scratch.free_bytes(place),
             },
-            "settings": self._settings.model_dump(mode="json", exclude={"target"}),
+            "settings": self._given(),
             **self._about,
         }  # fmt: skip
+
+    def _given(self) -> dict[str, Any]:
+        given = self._settings.model_dump(mode="json")
+        named = given["target"]
+        given["target"] = f"{len(named)} named" if named else "all"
+        return given
 
     def end(self, reason: str, error: BaseException | None, busy: float, least_free: int) -> Record:
         """The record of the end: why, and what was used; ``reason`` of an interruption."""
