@@ -33,11 +33,11 @@ from dpam_hpc.report.facts import (
     Task,
     add,
 )
-from dpam_hpc.report.values import counts, number, plain, table, text, whole
+from dpam_hpc.report.values import counts, number, table, text, whole
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.target import JOURNAL, OWN_FOLDER, OutputNames, WorkFolder
 
-MADE_WITH = ("version", "python", "system", "aligner", "fingerprint", "programs", "bundle")
+MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
 ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
 OF_RUN = "run"
 """In place of a submitted run's id: what ``dpam-hpc run`` did in the folder."""
@@ -185,8 +185,7 @@ class _Reading:
             workers=whole(record, "workers"),
             scratch=table(record, "scratch"),
         )
-        start.made_with = {name: table(record, name) or plain(record.get(name, "")) for name in
-                           MADE_WITH}  # fmt: skip
+        start.made_with = _made_with(record)
         if start.made_with not in self.facts.made_with:
             self.facts.made_with.append(start.made_with)
         self.facts.aligner = text(record.get("aligner", ""))
@@ -238,7 +237,7 @@ class _Reading:
             for start in task.starts:
                 start.used = start.used or dict(start.in_targets)
         for made_with in facts.made_with:
-            _checksum_bundle(made_with.get("bundle"))
+            _checksum_bundle(made_with["bundle"])
         if any(start.found for start in facts.starts):
             self._see_markers(folder)
         names = list(self._settings)
@@ -273,7 +272,7 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 
 def _end(start: Start, record: journal.Record) -> None:
-    how = record.get("how")
+    how = text(record.get("how", ""))
     start.how = how if how in ENDINGS else BROKEN
     start.reason = text(record.get("reason", ""))
     start.ended = max(start.ended, number(record, "at"))
@@ -285,11 +284,25 @@ def _end(start: Start, record: journal.Record) -> None:
     start.used, start.asked = counts(record, "used"), counts(record, "asked")
 
 
-def _checksum_bundle(bundle: object) -> None:
+def _made_with(record: journal.Record) -> dict[str, Any]:
+    """Versions and checksums of a start's record."""
+    bundle = record.get("bundle")
+    found: dict[str, Any] = {name: text(record.get(name, "")) for name in MADE_WITH}
+    found["programs"] = {k: text(v) for k, v in table(record, "programs").items()}
+    found["bundle"] = {}
+    if isinstance(bundle, dict) and bundle.get("path"):
+        found["bundle"] = {
+            "path": text(bundle["path"]), "bytes": whole(bundle, "bytes"),
+            "mtime": number(bundle, "mtime"), "sha256": text(bundle.get("sha256", "")),
+        }  # fmt: skip
+    return found
+
+
+def _checksum_bundle(bundle: dict[str, Any]) -> None:
     """Read a bundle that no launcher copied, if it is still as it was."""
-    if not isinstance(bundle, dict) or bundle.get("sha256") or not bundle.get("path"):
+    if not bundle or bundle["sha256"]:
         return
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError):
         path = Path(str(bundle["path"]))
         status = path.stat()
         same = (status.st_size, status.st_mtime) == (bundle["bytes"], bundle["mtime"])

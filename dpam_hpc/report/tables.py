@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dpam_hpc.align.coverage import LEVELS
 from dpam_hpc.report import formats
@@ -236,19 +235,14 @@ def made_with(facts: Facts) -> Table:
             (f"aligner{of}", str(noted["aligner"])),
             (f"import fingerprint{of}", Cell(str(noted["fingerprint"]), is_code=True)),
         ]
-        rows += [(f"{name}{of}", Cell(str(value), is_code=True))
-                 for name, value in _pairs(noted["programs"])]  # fmt: skip
-        bundle = dict(_pairs(noted["bundle"]))
+        rows += [(f"{name}{of}", Cell(value, is_code=True))
+                 for name, value in noted["programs"].items()]  # fmt: skip
+        bundle = noted["bundle"]
         if bundle:
-            told = f"{bundle.get('path')}, {formats.size(bundle.get('bytes') or 0)}"
-            rows.append((f"bundle{of}", told))
+            rows.append((f"bundle{of}", f"{bundle['path']}, {formats.size(bundle['bytes'])}"))
         if bundle.get("sha256"):
-            rows.append((f"bundle SHA-256{of}", Cell(str(bundle["sha256"]), is_code=True)))
+            rows.append((f"bundle SHA-256{of}", Cell(bundle["sha256"], is_code=True)))
     return table_of("Versions and checksums", "what|which", rows)
-
-
-def _pairs(value: object) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
 
 
 def settings(facts: Facts) -> Table:

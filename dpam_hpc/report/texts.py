@@ -59,17 +59,16 @@ def markdown(facts: Facts) -> str:
 
 def _methods(facts: Facts) -> str:
     done = facts.count(DONE)
-    made_with = facts.made_with[-1] if facts.made_with else {}
+    made_with: dict[str, Any] = facts.made_with[-1] if facts.made_with else {}
     version = made_with.get("version") or facts.version
+    programs, bundle = made_with.get("programs", {}), made_with.get("bundle", {})
     if facts.aligner == "tmalign":
         program = f"TM-align ({TM_ALIGN}) in place of DALI"
     else:
         program = f"DALI (DaliLite.v5; {DALI})"
-        checksum = made_with.get("programs", {})
-        if isinstance(checksum, dict) and checksum.get("serialcompare"):
-            program += f", serialcompare of SHA-256 {str(checksum['serialcompare'])[:12]}"
+        if programs.get("serialcompare"):
+            program += f", serialcompare of SHA-256 {programs['serialcompare'][:12]}"
     image = f", in an Apptainer image of SHA-256 {facts.image['sha256']}" if facts.image else ""
-    bundle = made_with.get("bundle") or {}
     templates = "" if not bundle.get("sha256") else f" (bundle of SHA-256 {bundle['sha256'][:12]})"
     return (
         f"Query structures of {done:,} proteins were aligned iteratively with their candidate ECOD"
