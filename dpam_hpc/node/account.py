@@ -87,6 +87,9 @@ class Account:
 
     def _given(self) -> dict[str, Any]:
         given = self._settings.model_dump(mode="json")
+        for name in settings.PATHS:
+            if given.get(name):
+                given[name] = str(Path(given[name]).absolute())
         named = given["target"]
         given["target"] = f"{len(named)} named" if named else "all"
         return given

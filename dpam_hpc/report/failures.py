@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FILES_READ = 500
 """Failures files: those of further targets are only counted."""
 EXAMPLES = 5
+NOT_REPEATED = {"work_dir", "target", "retry_failed", "redo"}
+"""Of the flags of ``run``: those that are named anyhow, or begin something anew."""
 FINAL = "final: such a structure is not aligned"
 ADVICE = (
     (r"no \S+_hits4Dali", "run dpam's step 6 for them, then try again"),
@@ -91,8 +93,11 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     else:
         go_on = ["dpam-hpc", "run", facts.work_dir]
         for name, value, source in facts.settings:
-            is_ours = source.startswith("flag") and name not in ("work_dir", "retry_failed", "redo")
-            if is_ours and value not in ("False", "-"):
+            if (
+                source.startswith("flag")
+                and name not in NOT_REPEATED
+                and value not in ("False", "-")
+            ):
                 go_on.append(f"--{name.replace('_', '-')}")
                 go_on += [value] if value != "True" else []
     wanted = []

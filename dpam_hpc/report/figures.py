@@ -13,6 +13,7 @@ from dpam_hpc.report.svg import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from dpam_hpc.report.facts import Facts
@@ -119,8 +120,8 @@ def _time_line(facts: Facts) -> Shown | None:
         f"{unit_name} since the {'first job was submitted' if waits else 'first start'}"
     )
     last.set_xlim(0, max(at(facts.ended), 1e-3))
-    ends = sorted({OF_END[start.how] for start in starts} | ({"wait"} if waits else set()))
-    _key(figure, [(colour, KEYS[colour]) for colour in ends])
+    ends = {OF_END[start.how] for start in starts} | ({"wait"} if waits else set())
+    _key(figure, [colour for colour in KEYS if colour in ends])
     words = f"{len(starts)} starts of {len(tasks)} tasks on {len(nodes)} nodes"
     return shown(figure, "timeline", "Time line", words)
 
@@ -131,11 +132,15 @@ KEYS = {
 }  # fmt: skip
 
 
+HATCHED = {"bad": "////"}
+"""Not by colour alone."""
+
+
 def _bars(axes: Axes, bars: Sequence[tuple[int, float, float, str]]) -> None:
     for row, begin, end, colour in bars:
         axes.barh(
             row, max(end - begin, 1e-4), left=begin, height=0.62, color=COLOURS[colour],
-            edgecolor=COLOURS["paper"], linewidth=0.8,
+            edgecolor=COLOURS["paper"], linewidth=0.8, hatch=HATCHED.get(colour),
         )  # fmt: skip
 
 
@@ -157,38 +162,46 @@ def _at_work(axes: Axes, spans: Sequence[tuple[float, float]], colour: str, labe
     axes.set_ylabel(label)
 
 
-def _key(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+def _key(figure: Figure, colours: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=COLOURS[colour], label=label) for colour, label in entries]
+    patches = [
+        Patch(facecolor=COLOURS[colour], edgecolor=COLOURS["paper"], linewidth=0.8,
+              hatch=HATCHED.get(colour), label=KEYS[colour])
+        for colour in colours
+    ]  # fmt: skip
     figure.legend(handles=patches, loc="outside upper right", ncols=len(patches))
 
 
 def _throughput(facts: Facts) -> Shown | None:
-    """Targets by the time at which they ended."""
-    ended = sorted(target.at for target in facts.targets if target.at)
-    if len(ended) < 2 or ended[-1] - ended[0] < 1:
+    """Pairs by the time at which their target ended, and targets in all."""
+    ended = sorted((target.at, target.candidates) for target in facts.targets if target.at)
+    if len(ended) < 2 or ended[-1][0] - ended[0][0] < 1:
         return None
-    origin = facts.began or ended[0]
-    unit, name = unit_of(ended[-1] - origin)
+    origin = min(facts.began or ended[0][0], ended[0][0])
+    lasted = ended[-1][0] - origin
+    unit, name = unit_of(lasted)
     bins = min(BINS, max(5, len(ended) // 4))
     figure, axes = new(WIDTH, 2.5)
-    times = [(at - origin) / unit for at in ended]
-    axes.hist(times, bins=bins, color=COLOURS["done"], rwidth=0.9)
-    axes.set_ylabel("targets in an interval")
+    times = [(at - origin) / unit for at, _ in ended]
+    rates = [pairs * bins / lasted for _, pairs in ended]
+    axes.hist(times, bins=bins, range=(0, times[-1]), weights=rates, color=COLOURS["done"],
+              rwidth=0.9)  # fmt: skip
+    axes.set_ylabel("pairs a second (bars)")
     axes.set_xlabel(f"{name} since the first start")
     axes.set_xlim(0, times[-1])
+    _plain_numbers(axes.yaxis)
     whole = axes.twinx()
     places = [*range(0, len(times), max(1, len(times) // 200)), len(times) - 1]
     drawn = [times[n] for n in places], [n + 1 for n in places]
     whole.plot(*drawn, color=COLOURS["more"], linewidth=1.6)
     whole.set_ylim(0, len(times) * 1.05)
-    whole.set_ylabel("targets in all (line)")
+    whole.set_ylabel("targets that ended (line)")
+    whole.spines["right"].set_visible(True)
     whole.grid(visible=False)
-    hours = (ended[-1] - origin) / 3600
-    words = (
-        f"{len(ended)} targets in {hours:.1f} hours, {len(ended) / max(hours, 1e-9):.0f} an hour"
-    )
+    _plain_numbers(whole.yaxis)
+    rate = sum(pairs for _, pairs in ended) / lasted
+    words = f"{len(ended):,} targets and {rate:,.1f} pairs a second, {lasted / 3600:,.2f} hours"
     return shown(figure, "throughput", "Throughput", words)
 
 
@@ -234,6 +247,8 @@ def _predicted(facts: Facts) -> Shown | None:
     ends = [10**low, 10**high]
     axes.plot(ends, ends, color=COLOURS["ink"], linewidth=0.8, linestyle="--")
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.set_xlabel("predicted CPU seconds of a target")
     axes.set_ylabel("measured")
     ratio = sum(c for _, c in pairs) / sum(p for p, _ in pairs)
@@ -262,7 +277,7 @@ def _scores(facts: Facts) -> Shown | None:
     axes.set_ylim(0.6, None)
     axes.set_xlabel(f"{facts.score_name} of a hit")
     axes.set_ylabel("hits")
-    _plain_numbers(axes)
+    _plain_numbers(axes.yaxis)
     total = sum(count for _, count in scores)
     words = f"{total:,.0f} hits, {facts.score_name} from {scores[0][0]:g} on"
     return shown(figure, "scores", f"Hits by {facts.score_name}", words, is_wide=False)
@@ -280,16 +295,18 @@ def _cover(facts: Facts) -> Shown | None:
     axes.set_xlabel("% of the query's residues that some hit covers")
     axes.set_ylabel("targets")
     axes.set_xlim(0, 100)
-    _plain_numbers(axes)
+    _plain_numbers(axes.yaxis)
     none = sum(part == 0 for part in known)
     words = f"{len(known)} targets, {none} of them without any hit"
     return shown(figure, "cover", "Coverage of the queries", words, is_wide=False)
 
 
-def _plain_numbers(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter
+def _plain_numbers(axis: Axis) -> None:
+    """Numbers as text: a page has no letters for powers."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _short(name: str) -> str:

@@ -39,6 +39,7 @@ from dpam_hpc.target import JOURNAL, OWN_FOLDER, OutputNames, WorkFolder
 
 MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
 ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
+OF_PROGRESS = {"finished": FINISHED, "interrupted": INTERRUPTED, "failed": BROKEN}
 OF_RUN = "run"
 """In place of a submitted run's id: what ``dpam-hpc run`` did in the folder."""
 
@@ -113,19 +114,7 @@ class _Reading:
         folder = run.task_folder(task.number)
         for path in run_dir.journals(folder):
             self._records(task, journal.each(path))
-        said = run.progress(task.number)
-        last = task.starts[-1] if task.starts else None
-        began = number(said, "began")
-        if said and (last is None or began > last.began + 1):
-            # It is just starting, or died before it had a journal.
-            last = Start(task.number, len(task.starts), text(said.get("node", "")), began=began)
-            last.ready = last.ended = max(began, number(said, "at"))
-            task.starts.append(last)
-        if last is not None and last.how == DIED:
-            last.ended = max(last.ended, number(said, "at"))
-            last.wasted = number(said, "wasted")
-            if said.get("state") == "failed":
-                last.how, last.reason = BROKEN, text(said.get("reason", ""))
+        _add_progress(task, run.progress(task.number))
         for start in task.starts:
             start.cpus = start.cpus or cpus
         self._see_who_is_at_work(task, folder, LEASE)
@@ -263,6 +252,26 @@ class _Reading:
             for target in self.facts.targets:
                 if target.state == LEFT and names.done(target.id) in marked:
                     target.state = DONE
+
+
+def _add_progress(task: Task, said: dict[str, Any]) -> None:
+    """What progress.json tells of the last start, where that has no record of its own."""
+    began = number(said, "began")
+    if not began:
+        return
+    last = task.starts[-1] if task.starts else None
+    if last is None or (last.began and began > last.began + 1):
+        # It is just starting, or died before it had a journal.
+        last = Start(task.number, len(task.starts))
+        task.starts.append(last)
+    if not last.began:
+        last.began = last.ready = began
+        last.node, last.job = text(said.get("node", "")), text(said.get("job", ""))
+    if last.how == DIED:
+        last.ended = max(last.ended, last.ready, number(said, "at"))
+        last.wasted = number(said, "wasted")
+        last.how = OF_PROGRESS.get(text(said.get("state", "")), DIED)
+        last.reason = text(said.get("reason", ""))
 
 
 def _names_in(folder: Path) -> Iterator[str]:

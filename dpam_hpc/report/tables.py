@@ -169,7 +169,9 @@ def cost(sums: Reckoning) -> Table:
         ("reserved", sums.reserved),
     ]
     cells = [(name, _hours(seconds), _part(seconds, sums.reserved)) for name, seconds in rows]
-    return table_of("Core hours reserved, and where they went", "|#core hours|#part", cells)
+    return table_of(
+        "Core hours reserved, and where they went", "what became of them|#core hours|#part", cells
+    )
 
 
 def storage(facts: Facts, sums: Reckoning) -> Table:

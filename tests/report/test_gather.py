@@ -158,6 +158,30 @@ def test_a_journal_of_an_older_version_has_no_times(work: Path) -> None:
     assert reckon(facts).efficiency is None
 
 
+def test_of_a_run_of_an_older_version_progress_tells_the_last_start(work: Path) -> None:
+    run = Simulation(work, 20, seed=3).write(until=BEGIN)
+    folder = run.task_folder(0)
+    folder.mkdir(parents=True)
+    opened = Journal(folder / "journal-0.jsonl")
+    opened.append({"target": "P1", "state": DONE, "step": "iterativeDali", "hits": 1})
+    opened.close()
+    said = {"began": BEGIN, "at": BEGIN + 99, "node": "n7", "state": "finished", "reason": ""}
+    run.write_progress(0, said)
+    (one,) = seen(work).starts
+    assert (one.began, one.ended, one.node, one.how) == (BEGIN, BEGIN + 99, "n7", FINISHED)
+
+
+def test_one_that_failed_before_it_had_a_journal_is_seen(work: Path) -> None:
+    run = Simulation(work, 20, seed=3).write(until=BEGIN)
+    run.task_folder(1).mkdir(parents=True)
+    said = {"began": BEGIN, "at": BEGIN + 5, "node": "n7", "state": "failed", "reason": "no DALI"}
+    run.write_progress(1, said)
+    facts = seen(work)
+    (one,) = facts.starts
+    assert (one.task, one.how, one.reason, one.wall) == (1, "failed", "no DALI", 5.0)
+    assert ("what the jobs said", f"dpam-hpc logs -C {work}") in facts.commands
+
+
 def test_a_target_counts_by_its_last_record(work: Path) -> None:
     failed = {"target": "P1", "state": FAILED, "reason": "two chains", "failures": 0}
     facts = plain(work, failed, done("P1"), done("P2"), {"target": "P2", "state": "redo"})

@@ -68,6 +68,16 @@
     return svg;
   };
 
+  // A box is a stop for the keyboard only where there is something to scroll.
+  const stops = () => {
+    for (const box of document.querySelectorAll(".scroll")) {
+      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("resize", stops);
+  addEventListener("load", stops);
+
   const text = document.getElementById("targets-text");
   const app = document.getElementById("targets-app");
   if (!text || !app) return;
@@ -131,6 +141,7 @@
       (found.length === all.length ? "" : ` that match, of ${all.length}`);
     before.disabled = page === 0;
     after.disabled = page >= pages - 1;
+    stops();
   };
   const look = () => {
     const wanted = search.value.trim().toLowerCase();
