@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dpam_hpc.report.facts import BROKEN, FAILED, LEFT, RUNNING, Failure
-from dpam_hpc.report.values import text
+from dpam_hpc.report.values import content, text
 
 if TYPE_CHECKING:
     from dpam_hpc.report.facts import Facts
@@ -52,7 +52,7 @@ def by_reason(
             path = folder.output_folder / names.failures(target.id)
             rows: list[str] = []
             with suppress(OSError):
-                rows = path.read_text(errors="replace").splitlines()[1:]
+                rows = content(path).decode(errors="replace").splitlines()[1:]
             for row in rows:
                 cells = row.split("\t")
                 if len(cells) == 3 and cells[1] == "failed":

@@ -13,6 +13,7 @@ from dpam_hpc.align import hits
 from dpam_hpc.align.aligner import Aligner, Point, Unusable
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.errors import ConfigError, DpamHpcError
+from dpam_hpc.report.values import content
 from dpam_hpc.target import TEMPLATE_ID
 
 BACKBONE = (" N  ", " CA ", " C  ", " O  ")
@@ -66,9 +67,9 @@ class LaidOver:
 def read_hits(path: Path) -> list[Hit]:
     """The hits of a file, best first; ConfigError if it is missing or no hits file."""
     try:
-        content = path.read_bytes()
-        hits.count(content)
-        found = list(_each(content.decode().splitlines()))
+        text = content(path)
+        hits.count(text)
+        found = list(_each(text.decode().splitlines()))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "is the target done?") from None
     return sorted(found, key=lambda hit: (-hit.score, hit.template, hit.round))
@@ -129,7 +130,7 @@ class Templates:
         if self._folder is None:
             return []
         with suppress(OSError, ValueError):
-            return backbone((self._folder / f"{template}.pdb").read_bytes())
+            return backbone(content(self._folder / f"{template}.pdb"))
         return []
 
     def _trace(self, template: str) -> list[Point]:

@@ -22,6 +22,7 @@ from dpam_hpc.report.superposition import (
 )
 from dpam_hpc.report.svg import COLOURS
 from dpam_hpc.report.tables import Cell, Table, table_of
+from dpam_hpc.report.values import content
 from dpam_hpc.target import OutputNames, WorkFolder
 
 ROWS = 40
@@ -76,7 +77,7 @@ def _names(facts: Facts) -> OutputNames:
 
 def _rows(path: Path) -> list[list[str]]:
     with suppress(OSError):
-        lines = path.read_text(errors="replace").splitlines()[1:]
+        lines = content(path).decode(errors="replace").splitlines()[1:]
         return [cells for line in lines if len(cells := line.split("\t")) == 3]
     return []
 
@@ -84,7 +85,7 @@ def _rows(path: Path) -> list[list[str]]:
 def _query(folder: WorkFolder, name: str) -> tuple[str, dict[int, Any]]:
     for place in folder.query_folders:
         with suppress(OSError, ValueError):
-            return query_of((place / f"{name}.pdb").read_bytes())
+            return query_of(content(place / f"{name}.pdb"))
     return "", {}
 
 

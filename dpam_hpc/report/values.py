@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 HIGHEST = 1e15
 TEXT_LENGTH = 500
 NAMES = 64
 """Of one record's table: steps, kinds of operations, classes of scores."""
+
+
+def content(path: Path) -> bytes:
+    """Of a file; OSError, also where it is a pipe, which would be waited for."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_bytes()
 
 
 def number(record: Mapping[str, Any], name: str) -> float:
