@@ -68,6 +68,7 @@ class Account:
             "at": round(self._began, 1),
             "ready": round(time.time(), 1),
             "node": socket.gethostname(),
+            "pid": os.getpid(),
             "cpus": self._settings.cpus,
             "workers": self._settings.workers,
             "version": __version__,
@@ -129,4 +130,4 @@ class Account:
 def of_job(job: str, node: str, restart: int) -> dict[str, Any]:
     """What the start of a task is told of itself."""
     known: Sequence[tuple[str, Any]] = (("job", job), ("node", node), ("restart", restart))
-    return {name: value for name, value in known if value != ""} | {"pid": os.getpid()}
+    return {name: value for name, value in known if value != ""}

@@ -103,7 +103,7 @@ def test_the_simulated_run_is_written_as_a_real_one(ran: Ran, tmp_path: Path) ->
     made = Simulation(tmp_path, 30).write(tasks=1)
     simulated = {record["state"]: set(record) for record in made.records(0)}
     (start,), (end,) = ran.of(START), ran.of(END)
-    of_tasks = {"job", "restart", "pid"}
+    of_tasks = {"job", "restart"}
     assert simulated[START] == (set(start) - {"sources"}) | of_tasks
     assert simulated[END] == set(end)
     with_hits = next(record for record in ran.of(DONE) if record["hits"])

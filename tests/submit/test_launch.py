@@ -197,13 +197,16 @@ def test_a_task_goes_on_from_its_earlier_starts(planned: RunDir, work: Work) -> 
     work.root.joinpath(f"{other}.iterativeDali.done").unlink()
     (work.root / f"{kept}_iterativdDali_hits").touch()
     before = (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns
-    done = launch(planned, "--restart", "1")
+    done = launch(planned, "--restart", "1", "--job", "4711", "--node", "n7")
     assert done.returncode == 0, done.stderr
     work.expect_whole()
     assert (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns == before
     second = journal.read(planned.task_folder(0) / "journal-1.jsonl")
     assert [record["target"] for record in second] == ["", other, ""]
-    assert [record["state"] for record in of_launchers(planned)] == ["start", "start", "end"]
+    noted = of_launchers(planned)
+    assert [record["state"] for record in noted] == ["start", "start", "end"]
+    about = {name: noted[1][name] for name in ("job", "node", "restart")}
+    assert about == {"job": "4711", "node": "n7", "restart": 1}
     assert outcomes(planned) == [(kept, "done"), (other, "done")]
     assert (planned.progress(0)["skipped"], planned.progress(0)["found"]) == (1, 0)
 
