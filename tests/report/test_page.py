@@ -212,3 +212,12 @@ def test_the_list_of_targets_stays_within_its_bytes() -> None:
     text, left_out = tables.all_targets(facts, 2000)
     assert len(text.encode()) <= 2001
     assert len(text.splitlines()) - 1 + left_out == 1000
+
+
+def test_the_viewer_is_the_one_that_is_named() -> None:
+    folder = page.ASSETS / "3Dmol"
+    content = (folder / "3Dmol-min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in (folder / "README.md").read_text()
+    assert b"</script" not in content.lower() and b"<!--" not in content
+    licence = (folder / "LICENSE.txt").read_text()
+    assert "University of Pittsburgh" in licence and "pako" in licence
