@@ -101,7 +101,8 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
                 go_on.append(f"--{name.replace('_', '-')}")
                 go_on += [value] if value != "True" else []
     wanted = []
-    if facts.count(LEFT) and not is_running:
+    waits = not facts.starts and not facts.cancelled
+    if facts.count(LEFT) and not is_running and not waits:
         wanted.append(("go on with what is left", shlex.join(go_on)))
     if any(target.has_failures for target in facts.targets):
         wanted.append(("try failures again", shlex.join([*go_on, "--retry-failed"])))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.report import svg
+from dpam_hpc.report import formats, svg
 from dpam_hpc.report.facts import BROKEN, DIED, DONE, FINISHED, INTERRUPTED, RUNNING
 from dpam_hpc.report.svg import COLOURS
 
@@ -23,6 +23,8 @@ HALF = 4.5
 ROWS = 40
 """Nodes, or tasks, with a row each; of more only how many were at work."""
 BINS = 60
+FEW = 10
+"""Targets under which there is no rate to speak of."""
 CELLS = 24
 """Of a two-dimensional histogram, each way."""
 OF_END = {FINISHED: "done", RUNNING: "more", INTERRUPTED: "warn", DIED: "bad", BROKEN: "bad"}
@@ -122,7 +124,8 @@ def _time_line(facts: Facts) -> Shown | None:
     last.set_xlim(0, max(at(facts.ended), 1e-3))
     ends = {OF_END[start.how] for start in starts} | ({"wait"} if waits else set())
     _key(figure, [colour for colour in KEYS if colour in ends])
-    words = f"{len(starts)} starts of {len(tasks)} tasks on {len(nodes)} nodes"
+    of_tasks = f" of {formats.many(len(tasks), 'task')}" if facts.run else ""
+    words = f"{formats.many(len(starts), 'start')}{of_tasks} on {formats.many(len(nodes), 'node')}"
     return shown(figure, "timeline", "Time line", words)
 
 
@@ -176,7 +179,7 @@ def _key(figure: Figure, colours: Sequence[str]) -> None:
 def _throughput(facts: Facts) -> Shown | None:
     """Pairs by the time at which their target ended, and targets in all."""
     ended = sorted((target.at, target.candidates) for target in facts.targets if target.at)
-    if len(ended) < 2 or ended[-1][0] - ended[0][0] < 1:
+    if len(ended) < FEW or ended[-1][0] - ended[0][0] < 1:
         return None
     origin = min(facts.began or ended[0][0], ended[0][0])
     lasted = ended[-1][0] - origin
@@ -221,7 +224,7 @@ def _cpu(facts: Facts) -> Shown | None:
     axes.set_xlabel("% of CPU time")
     axes.set_xlim(0, 118 * steps[-1][1] / total)
     axes.grid(visible=False, axis="y")
-    words = f"{steps[-1][0]} has most, {steps[-1][1] / total:.0%} of {total / 3600:.1f} CPU hours"
+    words = f"{steps[-1][0]} has most, {steps[-1][1] / total:.0%} of {total / 3600:,.1f} CPU hours"
     return shown(figure, "cpu", "Where the CPU time went", words, is_wide=False)
 
 
@@ -252,7 +255,9 @@ def _predicted(facts: Facts) -> Shown | None:
     axes.set_xlabel("predicted CPU seconds of a target")
     axes.set_ylabel("measured")
     ratio = sum(c for _, c in pairs) / sum(p for p, _ in pairs)
-    words = f"in all {ratio:.2f} times the prediction, {len(pairs)} targets; on the line both agree"
+    words = (
+        f"in all {ratio:.2f} times the prediction, {len(pairs):,} targets; on the line both agree"
+    )
     return shown(figure, "predicted", "Predicted and measured", words, is_wide=False)
 
 
@@ -297,14 +302,16 @@ def _cover(facts: Facts) -> Shown | None:
     axes.set_xlim(0, 100)
     _plain_numbers(axes.yaxis)
     none = sum(part == 0 for part in known)
-    words = f"{len(known)} targets, {none} of them without any hit"
+    words = f"{len(known):,} targets, {none:,} of them without any hit"
     return shown(figure, "cover", "Coverage of the queries", words, is_wide=False)
 
 
 def _plain_numbers(axis: Axis) -> None:
     """Numbers as text: a page has no letters for powers."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
 

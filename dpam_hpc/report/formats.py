@@ -39,6 +39,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def many(number: int, noun: str) -> str:
+    """So many of them."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def percent(part: float, of: float) -> str:
     """A part of a whole."""
     if not of:
@@ -54,4 +59,4 @@ def moment(seconds: float) -> str:
 
 def decimal(number: float | None) -> str:
     """A score or a factor."""
-    return "-" if number is None else f"{number:.1f}"
+    return "-" if number is None else f"{number:g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,7 @@ from dpam_hpc.target import JOURNAL, OWN_FOLDER, OutputNames, WorkFolder
 
 MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
 ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
+SCORE = re.compile(r"[0-9]{1,4}(\.[0-9])?")
 OF_PROGRESS = {"finished": FINISHED, "interrupted": INTERRUPTED, "failed": BROKEN}
 OF_RUN = "run"
 """In place of a submitted run's id: what ``dpam-hpc run`` did in the folder."""
@@ -194,7 +196,7 @@ class _Reading:
         target.seconds = number(record, "seconds")
         spent = counts(record, "cpu")
         target.cpu = sum(spent.values())
-        scores = counts(record, "scores")
+        scores = {name: n for name, n in counts(record, "scores").items() if SCORE.fullmatch(name)}
         target.best = number(record, "best") if scores else None
         target.cover = text(record.get("cover", "")) if scores else ""
         add(self.facts.scores, scores)

@@ -143,4 +143,4 @@ def _verdict(facts: Facts) -> dict[str, str]:
         text = f"All targets are done but for {failed:,} that failed"
         more = f"; of {partly:,} more some templates failed" if partly else ""
         return {"mark": "warn", "text": f"{text}{more}."}
-    return {"mark": "done", "text": f"All {done:,} targets are done, and nothing failed."}
+    return {"mark": "done", "text": f"All {formats.many(done, 'target')} done, and nothing failed."}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ COLOURS = {
 VARIABLES = {code: f"var(--{name})" for name, code in COLOURS.items()}
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 DROPPED = {"font", "font-family", "font-style", "font-variant", "font-weight", "font-stretch"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "dpam-hpc", "text.parse_math": False, "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,

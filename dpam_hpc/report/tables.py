@@ -112,7 +112,7 @@ def starts(facts: Facts) -> Table:
         name += f": {ROWS_SHOWN} of {len(found):,}, those that were interrupted first"
         found.sort(key=lambda start: (start.how not in MARKS, start.began))
     rows = [_start(start) for start in found[:ROWS_SHOWN]]
-    heads = "#task|node|began|#lasted|how it ended|#targets|#CPU of reserved|#lost, core hours"
+    heads = "#task|node|#began|#lasted|how it ended|#targets|#CPU of reserved|#lost, core hours"
     return table_of(name, heads, rows)
 
 

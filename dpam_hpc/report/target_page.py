@@ -53,6 +53,7 @@ def of_target(facts: Facts, name: str) -> str:
     }  # fmt: skip
     values = {
         "target": target,
+        "ended": formats.moment(target.at) if target.at else "",
         "title": f"dpam-hpc target {name}",
         "tiles": _tiles(facts, target),
         "pictures": page.safe(_figures(facts, target, hits, sorted(alphas))),
@@ -115,7 +116,6 @@ def _tiles(facts: Facts, target: Target) -> list[tuple[str, str]]:
         (f"best {facts.score_name}", formats.decimal(target.best)),
         ("covered", "-" if part is None else formats.percent(part, 1)),
         ("CPU time", formats.duration(target.cpu)),
-        ("ended", formats.moment(target.at)),
     ]
 
 
@@ -155,7 +155,9 @@ def _hits(facts: Facts, hits: Sequence[Hit]) -> Table:
 
 def _ranges(hit: Hit) -> str:
     segments = hit.segments
-    told = ", ".join(f"{first} to {last}" for first, last in segments[:4])
+    told = ", ".join(
+        f"{first} to {last}" if first < last else str(first) for first, last in segments[:4]
+    )
     return told + (f" and {len(segments) - 4} more" if len(segments) > 4 else "")
 
 
@@ -205,7 +207,7 @@ def _coverage(facts: Facts, hits: Sequence[Hit], numbers: Sequence[int]) -> Show
     shown_hits = f"the best {len(rows)} of {len(hits)}" if len(hits) > len(rows) else "all"
     words = (
         f"Above, how many hits cover each residue; below, {shown_hits} hits as template (round)"
-        f" {facts.score_name}: the darker, the higher."
+        f" {facts.score_name}: the stronger, the higher."
     )
     return shown(figure, "coverage", "Coverage by templates", words)
 

@@ -22,8 +22,8 @@ from tests.report.test_gather import done, end, plain, seen, start
 
 ROOT = Path(__file__).parents[2]
 MOST = 2_000_000
-MOST_SECONDS = 30.0
-"""For reading 28,000 targets and making their page, on a busy machine; idle it takes some four."""
+MOST_SECONDS = 20.0
+"""Of CPU time, for reading 28,000 targets and making their page; it takes some four."""
 EVIL = "<script>alert(1)</script>\"'&<b>"
 
 
@@ -70,10 +70,10 @@ def large_page(large: Facts) -> str:
 
 
 def test_28_000_targets_are_read_in_seconds_and_fit_into_2_mb(large: Facts) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     work = Path(large.work_dir)
     text = page.of_run(gather.gather(work, gather.chosen(work)))
-    assert time.monotonic() - begun < MOST_SECONDS
+    assert time.process_time() - begun < MOST_SECONDS
     assert len(text.encode()) < MOST
     listed = Page(text).texts["pre"][-1].splitlines()
     assert len(listed) == TARGETS + 1, "all of them are in it, without JavaScript"
@@ -148,7 +148,7 @@ def test_a_node_may_be_called_as_it_likes(tmp_path: Path, name: str) -> None:
 def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
     facts = plain(tmp_path, start(BEGIN), done("P1", BEGIN + 9), end(BEGIN + 20))
     text = page.of_run(facts)
-    assert "Nothing failed." in text and "All 1 targets are done, and nothing failed." in text
+    assert "Nothing failed." in text and "All 1 target done, and nothing failed." in text
     assert "Failures by reason" not in text
 
 

@@ -26,7 +26,12 @@
   const templates = data.templates.map((template) => add(template.pdb, {
     cartoon: { color: template.colour, style: template.trace ? "trace" : "rectangle" },
   }));
-  viewer.zoomTo();
+  // As near as a wide window allows: it fits what is turned any way into the shorter side.
+  const all = () => {
+    viewer.zoomTo();
+    if (box.clientWidth > 700) viewer.zoom(1.6);
+  };
+  all();
   viewer.render();
 
   for (const input of document.querySelectorAll("input[data-template]")) {
@@ -45,7 +50,7 @@
       } else if (zoom) {
         viewer.zoom(Number(zoom));
       } else {
-        viewer.zoomTo();
+        all();
       }
       viewer.render();
     });
