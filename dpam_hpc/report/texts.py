@@ -71,7 +71,8 @@ def _methods(facts: Facts) -> str:
     image = f", in an Apptainer image of SHA-256 {facts.image['sha256']}" if facts.image else ""
     templates = "" if not bundle.get("sha256") else f" (bundle of SHA-256 {bundle['sha256'][:12]})"
     return (
-        f"Query structures of {done:,} proteins were aligned iteratively with their candidate ECOD"
+        f"{formats.many(done, 'query structure')} {'was' if done == 1 else 'were'} aligned"
+        f" iteratively with candidate ECOD"
         f" domains ({ECOD}){templates}, as in step 7 of DPAM ({DPAM}), by {program}, run by"
         f" dpam-hpc {version}{image}."
     )

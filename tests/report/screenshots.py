@@ -79,12 +79,12 @@ def of_docs(browser: Browser, made: dict[str, Path]) -> None:
     into.mkdir(exist_ok=True)
     for name, path, options, top in (
         ("run", made["run"], {"height": 1500}, "time"),
-        ("target", made["target-r1bd2X"], {"height": 1300, "dark": True}, "coverage"),
+        ("target", made["target-r1bd2X"], {"height": 1500, "dark": True}, "coverage"),
     ):
         browser.open(path, width=1000, **options)  # type: ignore[arg-type]
         browser.driver.execute_script(f"document.getElementById('{top}').scrollIntoView()")
         browser.picture(into / f"{name}.png")
-        image = Image.open(into / f"{name}.png").convert("RGB").quantize(64)
+        image = Image.open(into / f"{name}.png").convert("RGB").quantize(255)
         image.save(into / f"{name}.png", optimize=True)
 
 
