@@ -20,6 +20,10 @@ HEAD = "dpam-hpc journal"
 DAMAGED = ".damaged"
 DONE, FAILED, REDO = "done", "failed", "redo"
 """States of a target in its record."""
+LAUNCHER = ""
+"""In place of a target, in a launcher's records of itself: older versions pass over them."""
+START, END = "start", "end"
+"""States of a launcher in its record; one that has no end was killed, or is at work."""
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITE_WITHIN = 3.0
 """Seconds after which a record that waits for others is due."""

@@ -65,7 +65,8 @@ class Job:
 class Plan:
     """A whole run as planned; ``time_limit`` in seconds.
 
-    ``settings`` are the launchers', ``submit`` those of the submission, for a later one. ``image``
+    ``settings`` are the launchers', ``submit`` those of the submission, for a later one, and
+    ``sources`` where each came from. ``image``
     is what the launchers are to find themselves in; None: none, or a plan of an older version.
     """
 
@@ -82,6 +83,7 @@ class Plan:
     keep_bundle: bool = False
     image: ImageIdentity | None = None
     version: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA
 

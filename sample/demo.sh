@@ -33,3 +33,6 @@ if [ "$aligner" = dali ]; then
     echo "All hits are equal to upstream's, to the byte."
 fi
 echo "They are in $work."
+"$bin/dpam-hpc" report "$work" -o demo/report.html >/dev/null
+"$bin/dpam-hpc" report "$work" --target r1bd2X -o demo/r1bd2X.html >/dev/null
+echo "The report of the run is demo/report.html, that of one protein demo/r1bd2X.html: open them in a browser."

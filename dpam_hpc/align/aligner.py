@@ -16,6 +16,7 @@ from dpam_hpc.errors import AlignerError
 
 ENTRY_POINTS = "dpam_hpc.aligners"
 Options = Mapping[str, str]
+Point = tuple[float, float, float]
 
 
 class Unusable(Exception):
@@ -103,6 +104,24 @@ def find(name: str) -> str:
         known = ", ".join(sorted(found)) or "none; is the package installed?"
         raise AlignerError(f"there is no aligner named {name!r}", f"known aligners: {known}")
     return found[name]
+
+
+def programs(aligner: type[Aligner], options: Options) -> dict[str, str]:
+    """The aligner's programs with the SHA-256 or version of each, if its class can tell.
+
+    A class tells by a class method ``programs(options)``; the protocol does not ask for one.
+    """
+    tell = getattr(aligner, "programs", None)
+    return dict(tell(options)) if tell else {}
+
+
+def trace(aligner: type[Aligner], prepared: bytes) -> list[Point]:
+    """The CA atoms of a structure as ``prepare`` returned it, if the aligner's class can tell.
+
+    A class tells by a class method ``trace(prepared)``; the protocol does not ask for one.
+    """
+    tell = getattr(aligner, "trace", None)
+    return list(tell(prepared)) if tell else []
 
 
 def load(definition: str) -> type[Aligner]:

@@ -19,7 +19,15 @@ from typing import Any, ClassVar
 
 from dpam_hpc import command
 from dpam_hpc.align import structure
-from dpam_hpc.align.aligner import Alignment, Options, Pair, ProgramFailed, TooShort, Unusable
+from dpam_hpc.align.aligner import (
+    Alignment,
+    Options,
+    Pair,
+    Point,
+    ProgramFailed,
+    TooShort,
+    Unusable,
+)
 from dpam_hpc.errors import AlignerError
 
 MIN_RESIDUES = 30
@@ -44,8 +52,6 @@ LETTERS = {
 RECORD = struct.Struct("<i3d")
 HOW_TO_GET = "pip install tmtools, into the environment that dpam-hpc runs in"
 PROOF_SECONDS = 300.0
-
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,16 @@ class TMAlignAligner:
             return f"{cls.name} {version('tmtools')}"
         except PackageNotFoundError:
             raise AlignerError("TM-align is not here: no package tmtools", HOW_TO_GET) from None
+
+    @classmethod
+    def programs(cls, options: Options) -> dict[str, str]:
+        """The version of tmtools."""
+        return {"tmtools": version("tmtools")}
+
+    @classmethod
+    def trace(cls, prepared: bytes) -> list[Point]:
+        """Its CA atoms."""
+        return list(_Trace.unpack(prepared).points)
 
     @classmethod
     def stage_in(cls, options: Options, folder: Path) -> Options:

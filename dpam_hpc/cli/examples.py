@@ -36,6 +36,11 @@ EXAMPLES = {
         "dpam-hpc logs 3 --lines 100                  # of task 3",
         "dpam-hpc logs A0A0K2WPR7 -C WORK             # what is known of a target",
     ),
+    "report": (
+        "dpam-hpc report WORK -o run.html             # one page, no network",
+        "dpam-hpc report --target P12345              # its hits, in 3D too",
+        "dpam-hpc report --format md                  # a paragraph for Methods",
+    ),
     "launch": (
         "dpam-hpc launch WORK/.dpam-hpc/runs/ID --task 3 --job 17 --node n1",
         "dpam-hpc launch RUN --task 0 --scratch /tmp --last-resort WORK",

@@ -73,12 +73,13 @@ def run(
     if show_settings:
         _print_settings(resolved.rows(), json)
         return
-    raise typer.Exit(_run(resolved.settings, json))
+    raise typer.Exit(_run(resolved.settings, resolved.sources, json))
 
 
-def _run(run_settings: Any, json: bool) -> int:
+def _run(run_settings: Any, sources: dict[str, str], json: bool) -> int:
     from dpam_hpc.node.launcher import IterativeDali
     from dpam_hpc.node.shutdown import Shutdown
+    from dpam_hpc.node.station import Station
     from dpam_hpc.node.task import refuse_beside_tasks
     from dpam_hpc.report import summary
     from dpam_hpc.report.progress import ProgressDisplay
@@ -92,7 +93,11 @@ def _run(run_settings: Any, json: bool) -> int:
     display = ProgressDisplay()
     shutdown = Shutdown()
     session = IterativeDali(
-        run_settings, expected_targets=len(targets), shutdown=shutdown, on_tick=display
+        run_settings,
+        expected_targets=len(targets),
+        shutdown=shutdown,
+        on_tick=display,
+        station=Station.of_run(run_settings.work_dir.absolute(), {"sources": sources}),
     )
     try:
         with shutdown, session:

@@ -92,8 +92,11 @@ def submit(
         "retry_failed": retry_failed, "redo": redo, "dpam_state": dpam_state,
         "sbatch_arg": sbatch_arg or None,
     }  # fmt: skip
-    settings = resolve_for(SubmitSettings, given).settings
-    _submit(settings, None, None, dry_run=dry_run, test_only=test_only, wait=wait, json=json)
+    found = resolve_for(SubmitSettings, given)
+    _submit(
+        found.settings, None, None, found.sources,
+        dry_run=dry_run, test_only=test_only, wait=wait, json=json,
+    )  # fmt: skip
 
 
 def resume(
@@ -153,13 +156,19 @@ def resume(
         else:
             print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
         return
-    _submit(settings, left, run, dry_run=dry_run, test_only=False, wait=wait, json=json)
+    before = run.plan().sources
+    given = {name: "flag of resume" for name, value in changes.items() if value is not None}
+    _submit(
+        settings, left, run, {**before, **given},
+        dry_run=dry_run, test_only=False, wait=wait, json=json,
+    )  # fmt: skip
 
 
 def _submit(
     settings: SubmitSettings,
     targets: list[str] | None,
     resumed: RunDir | None,
+    sources: dict[str, str],
     *,
     dry_run: bool,
     test_only: bool,
@@ -192,7 +201,7 @@ def _submit(
         _show(prepared, scheduler if test_only else None, json)
         return
     before = RunDir.all(settings.work_dir)[-1:]
-    run = submission.write(prepared, renderer())
+    run = submission.write(prepared, renderer(), sources)
     for earlier in before:
         take_from(earlier)
     ids = submission.submit(run, scheduler)

@@ -29,6 +29,7 @@ VERBS = {
     "resume": Verb("submit", "resume", "Submit what is left of the last run."),
     "cancel": Verb("status", "cancel", "End the jobs of the last run; what is done stays."),
     "logs": Verb("status", "logs", "What tasks printed, or what is known of a target."),
+    "report": Verb("report", "report", "A page on what a run did, what it cost, what failed."),
     "bundle": Verb("bundle", "app", "All templates imported, in one file."),
     "dali": Verb("dali", "app", "Build DALI; prove it."),
     "image": Verb("image", "app", "The Apptainer image: build, prove, explain it."),

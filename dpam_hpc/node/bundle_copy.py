@@ -36,6 +36,7 @@ class BundleCopy:
         except OSError as error:
             raise BundleError(f"{bundle} cannot be read: {error.strerror}") from None
         self._bundle = bundle
+        self.copied = 0
         self._origin = {"of": str(bundle.absolute()), "size": source.st_size,
                         "mtime": source.st_mtime_ns}  # fmt: skip
         name = hashlib.sha256(json.dumps(self._origin).encode()).hexdigest()[:12]
@@ -53,6 +54,11 @@ class BundleCopy:
     def path(self) -> Path:
         """The copy."""
         return self.folder / COPY
+
+    @property
+    def sha256(self) -> str:
+        """Its checksum, as it was read."""
+        return self._noted()
 
     def _stage(self) -> bool:
         """Claim the folder and have the copy in it; False where it is to be tried again."""
@@ -117,7 +123,7 @@ class BundleCopy:
         with self._bundle.open("rb") as source, self.path.open("wb") as copy:
             while part := source.read(READ_AT_ONCE):
                 digest.update(part)
-                copy.write(part)
+                self.copied += copy.write(part)
         if _sha256(self.path) != digest.hexdigest():
             raise BundleError(
                 f"the copy {self.path} differs from {self._bundle}", "is scratch sound?"

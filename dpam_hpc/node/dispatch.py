@@ -76,6 +76,11 @@ class Dispatcher:
         self._busy_before = pool.busy_seconds
         self._progress = Progress(workers=workers)
 
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        return self._progress
+
     def run(self, targets: Sequence[str]) -> Progress:
         """Process ``targets``."""
         self._progress.targets = len(targets)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from types import TracebackType
 
 from dpam_hpc import cost, settings, target, trust
 from dpam_hpc.align import aligner as aligners
@@ -20,6 +22,7 @@ from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import BundleError, ConfigError, DpamHpcError, StorageError
 from dpam_hpc.journal import REDO
 from dpam_hpc.node import scratch
+from dpam_hpc.node.account import Account
 from dpam_hpc.node.bundle_copy import BundleCopy
 from dpam_hpc.node.dispatch import Dispatcher
 from dpam_hpc.node.progress import Progress
@@ -66,6 +69,7 @@ class IterativeDali:
         self._own_shutdown = shutdown is None
         self._on_tick = on_tick
         self._station = station or Station.of_run(run_settings.work_dir.absolute())
+        self._account = Account(run_settings, self._station.about)
         self._exit = ExitStack()
 
     def __enter__(self) -> IterativeDali:
@@ -78,15 +82,20 @@ class IterativeDali:
                     "a run reads and writes in its working folder",
                 ) from None
             except DpamHpcError:
-                stack.close()
+                stack.__exit__(*sys.exc_info())
                 with suppress(OSError):  # not empty: there were runs before
                     (self._settings.work_dir / target.OWN_FOLDER).rmdir()
                 raise
             self._exit = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._exit.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.__exit__(kind, error, trace)
 
     def _open(self, stack: ExitStack) -> None:
         if self._own_shutdown:
@@ -130,7 +139,8 @@ class IterativeDali:
         self._room = Room(choice.folder, fallback, floor, stage)
         stack.callback(self._room.remove)
         # Of the copies: the programs themselves are read from a shared disk once.
-        self._check_bundle(aligner.name, aligner.fingerprint(self._room.place.options))
+        fingerprint = aligner.fingerprint(self._room.place.options)
+        self._check_bundle(aligner.name, fingerprint)
         # Before anything is open in the shared folder, and while the proof takes its time.
         nursery = Nursery(definition, self._room.place.root)
         stack.callback(nursery.close)
@@ -141,8 +151,13 @@ class IterativeDali:
             return WorkerHandle(setup, self._room.place.root, nursery)
 
         # After the proof: an open file costs an operation at each start of a program.
-        journal = station.open_journal()
+        self._journal = journal = station.open_journal()
         stack.callback(journal.close)
+        options, place = self._room.place.options, choice.folder
+        journal.add(self._account.start(aligner, options, fingerprint, place, choice.is_fallback))
+        with suppress(OSError):  # then it waits for other records
+            journal.flush()
+        stack.push(self._note_end)
         begun = any(record.get("state") == REDO for record in journal.records)
         self._redo = self._settings.redo and not (begun and station.begins_once)
         self._pool = Pool(start_worker, self._shutdown.wakeup)
@@ -155,8 +170,15 @@ class IterativeDali:
             dpam_state=StateFiles(self.folder.root, run_folder)
             if self._settings.dpam_state
             else None,
+            asked=self._account.asked,
         )
         stack.callback(self._staging.close)
+
+    def _note_end(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Whoever has lost the task writes nothing more: the next start tells of its end."""
+        if self._shutdown.reason != LOST:
+            busy, least = self._pool.busy_seconds, self._room.least_free_bytes
+            self._journal.add(self._account.end(self._shutdown.reason, error, busy, least))
 
     def run(self, targets: Iterable[str]) -> Progress:
         """Align ``targets``; those that are done already are verified and skipped."""
@@ -176,6 +198,7 @@ class IterativeDali:
             on_tick=self._on_tick,
             deadline=self._station.deadline,
         )
+        self._account.run(dispatcher.progress)
         try:
             self._staging.begin(chosen)
             if self._redo:
@@ -192,9 +215,14 @@ class IterativeDali:
     def _staged_bundle(self, stack: ExitStack, folder: Path) -> Path | None:
         """Copy a bundle from a shared file system to the node, once; elsewhere it stays."""
         bundle = self._settings.templates
-        if bundle is None or scratch.is_local(bundle) or not scratch.is_local(folder):
-            return bundle and bundle.absolute()
+        if bundle is None:
+            return None
+        if scratch.is_local(bundle) or not scratch.is_local(folder):
+            with suppress(OSError):  # its absence is told when it is opened
+                self._account.bundle(bundle, None)
+            return bundle.absolute()
         copy = BundleCopy(bundle, folder.parent)
+        self._account.bundle(bundle, copy)
         stack.callback(lambda: copy.release(self._station.keep_bundle()))
         return copy.path
 

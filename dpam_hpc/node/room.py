@@ -37,6 +37,7 @@ class Room:
         self._low_since: float | None = None
         self._troubles = 0
         self.free_bytes = 0
+        self.least_free_bytes = 0
         self.place = self._claim(place)
 
     def _claim(self, folder: Path) -> Place:
@@ -108,6 +109,7 @@ class Room:
             if self.free_bytes < self._floor:
                 template_store.trim(self.place.cache)
                 self.free_bytes = free_bytes(self.place.root)
+            self.least_free_bytes = min(self.least_free_bytes or self.free_bytes, self.free_bytes)
         except OSError as error:
             self._troubles = TROUBLES_BEFORE_MOVE
             return f"is gone ({error.strerror})"

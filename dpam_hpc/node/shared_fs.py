@@ -10,9 +10,11 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,11 +49,32 @@ def is_unfinished(name: str, written: Container[str]) -> bool:
     return bool(found and found[1] in written)
 
 
-class SharedFolder:
-    """A folder on the shared file system, open as long as the object is."""
+class Asked:
+    """What was asked of the shared file system: operations by kind, and bytes. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.operations: Counter[str] = Counter()
+        self.read_bytes = 0
+        self.written_bytes = 0
+
+    def add(self, *kinds: str, read: int = 0, written: int = 0) -> None:
+        """Count operations, each by its kind, and bytes."""
+        with self._lock:
+            self.operations.update(kinds)
+            self.read_bytes += read
+            self.written_bytes += written
+
+
+class SharedFolder:
+    """A folder on the shared file system, open as long as the object is.
+
+    ``asked`` counts what it asks for, repetitions too; look-ups and closes of the kernel are more.
+    """
+
+    def __init__(self, path: Path, asked: Asked | None = None) -> None:
         self.path = path
+        self._asked = asked or Asked()
         self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def names(self, wanted: Callable[[str], bool]) -> set[str]:
@@ -59,6 +82,7 @@ class SharedFolder:
         return persistently(lambda: self._names(wanted))
 
     def _names(self, wanted: Callable[[str], bool]) -> set[str]:
+        self._asked.add("list")
         with os.scandir(self._handle) as entries:
             return {entry.name for entry in entries if wanted(entry.name)}
 
@@ -72,6 +96,7 @@ class SharedFolder:
 
     def link(self, source: str, name: str) -> bool:
         """Give the file ``source`` the name ``name`` too; False where that cannot be done."""
+        self._asked.add("link")
         try:
             os.link(
                 source, name, src_dir_fd=self._handle, dst_dir_fd=self._handle,
@@ -93,29 +118,38 @@ class SharedFolder:
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
-            persistently(lambda: os.unlink(name, dir_fd=self._handle))
+            persistently(lambda: self._unlink(name))
+
+    def _unlink(self, name: str) -> None:
+        self._asked.add("remove")
+        os.unlink(name, dir_fd=self._handle)
 
     def _read(self, name: str) -> bytes:
         # One that is a pipe would be waited for.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        self._asked.add("open")
         file = os.open(name, flags, dir_fd=self._handle)
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)  # twice as much in one go
             parts = []
             length = 0
+            reads = 1
             # To the empty one: a short one may be cut by an error, which the next one tells.
             while part := os.read(file, READ_AT_ONCE):
                 parts.append(part)
                 length += len(part)
+                reads += 1
                 if length > LONGEST:
                     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
             if not parts and not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.EINVAL, "it is no file", name)  # an empty one is something else
         finally:
             os.close(file)
+        self._asked.add(*["read"] * reads, read=length)
         return b"".join(parts)
 
     def _is_file(self, name: str) -> bool:
+        self._asked.add("stat")
         status = os.stat(name, dir_fd=self._handle, follow_symlinks=False)
         return stat.S_ISREG(status.st_mode)
 
@@ -123,18 +157,22 @@ class SharedFolder:
         try:
             self._write(name, content, sync=False)
         except FileExistsError:
-            os.unlink(name, dir_fd=self._handle)
+            self._unlink(name)
             self._write(name, content, sync=False)
 
     def _write(self, name: str, content: bytes, sync: bool) -> None:
         """Write a new file: one that exists, or a link, may be anybody's."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._asked.add("create")
         file = os.open(name, flags, 0o644, dir_fd=self._handle)
         try:
             written = 0
             while written < len(content):
-                written += os.write(file, content[written:])
+                now = os.write(file, content[written:])
+                self._asked.add("write", written=now)
+                written += now
             if sync:
+                self._asked.add("fsync")
                 os.fsync(file)
         finally:
             os.close(file)
@@ -143,10 +181,11 @@ class SharedFolder:
         temporary = f".{name}.{os.urandom(3).hex()}.part"
         try:
             self._write(temporary, content, sync=True)
+            self._asked.add("rename")
             os.rename(temporary, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
         except OSError:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=self._handle)
+                self._unlink(temporary)
             raise
 
     def close(self) -> None:

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import Unusable
+from dpam_hpc.align.coverage import coverage
 from dpam_hpc.align.iterate import TemplateResult
 from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import StorageError
 from dpam_hpc.journal import DONE, FAILED, REDO, Journal, Record
 from dpam_hpc.node import shared_fs
-from dpam_hpc.node.shared_fs import SharedFolder, persistently
+from dpam_hpc.node.shared_fs import Asked, SharedFolder, persistently
 from dpam_hpc.target import CANDIDATES_SUFFIX, TEMPLATE_ID, OutputNames, WorkFolder
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class StagedTarget:
     """A target as read: its query, its candidates, and those already known to be impossible.
 
     ``finished`` is the journal's record of a target that needs nothing more. ``problem`` is why
-    the whole target cannot be processed.
+    the whole target cannot be processed. ``numbers`` are those that the file gives its residues.
     """
 
     id: str
@@ -46,6 +48,7 @@ class StagedTarget:
     refused: tuple[TemplateResult, ...] = ()
     finished: Record | None = None
     problem: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass
@@ -59,6 +62,7 @@ class TargetResult:
     problem: str = ""
     seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
 
     def failure_lines(self) -> list[str]:
         """A line for the target as a whole or for each template that failed."""
@@ -78,10 +82,11 @@ class Staging:
         *,
         again: str = "",
         dpam_state: StateFiles | None = None,
+        asked: Asked | None = None,
     ) -> None:
         """``again``: "failed" works on earlier failures once more, "all" on everything.
 
-        ``dpam_state``: where to note each finished target for dpam.
+        ``dpam_state``: where to note each finished target for dpam. ``asked`` counts operations.
         """
         self._dpam_state = dpam_state
         self._noted: dict[bool, list[str]] = {True: [], False: []}
@@ -91,7 +96,7 @@ class Staging:
         opened: dict[Path, SharedFolder] = {}
         for path in (folder.candidates_folder, folder.output_folder, *folder.query_folders):
             if path not in opened and path.is_dir():
-                opened[path] = SharedFolder(path)
+                opened[path] = SharedFolder(path, asked)
         self._opened = opened
         self._candidates = opened[folder.candidates_folder]
         self._output = opened[folder.output_folder]
@@ -147,12 +152,12 @@ class Staging:
             return StagedTarget(target, refused=refused)
         try:
             pdb = self._read_query(f"{target}.pdb")
-            residues = len(structure.check_query(pdb).residues)
+            numbers = structure.check_query(pdb).residues
         except FileNotFoundError as error:
             return StagedTarget(target, problem=f"missing: {error}")
         except (OSError, Unusable) as error:
             return StagedTarget(target, problem=f"{target}.pdb: {error}")
-        return StagedTarget(target, pdb, residues, candidates, refused)
+        return StagedTarget(target, pdb, len(numbers), candidates, refused, numbers=numbers)
 
     def _read_query(self, name: str) -> bytes:
         for folder in self._queries:
@@ -232,6 +237,7 @@ class Staging:
             self._output.remove(self._names.failures(target))
         facts: Record = {
             "step": self._names.step,
+            "at": round(time.time(), 1),
             "residues": result.residues,
             "candidates": result.candidates,
             "hits": sum(len(r.records) for r in result.results),
@@ -247,7 +253,10 @@ class Staging:
         else:
             by_template = {r.template: r for r in result.results}
             ordered = hits.in_upstream_order(by_template)
-            content = "".join(text for t in ordered for text in by_template[t].records).encode()
+            records = [text for t in ordered for text in by_template[t].records]
+            content = "".join(records).encode()
+            found = coverage(records, result.numbers)
+            facts |= asdict(found) if found else {}
             self._output.replace(self._names.hits(target), content)
             self._mark_done(target)
             record = _done_record(target, content, facts)

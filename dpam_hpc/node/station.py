@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dpam_hpc import target
 from dpam_hpc.journal import Journal
@@ -19,7 +20,8 @@ class Station:
     records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
     time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
     of the bundle is left for tasks to come. ``begins_once``: what ``redo`` has begun an earlier
-    start's journal tells, and it is not begun anew.
+    start's journal tells, and it is not begun anew. ``about``: what else the journal is to hold of
+    this start.
     """
 
     folder: Path
@@ -31,9 +33,10 @@ class Station:
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
     begins_once: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, work_dir: Path) -> Station:
+    def of_run(cls, work_dir: Path, about: Mapping[str, Any] | None = None) -> Station:
         """The one of all runs in ``work_dir``."""
         folder = work_dir / target.OWN_FOLDER
-        return cls(folder, lambda: Journal(folder / target.JOURNAL))
+        return cls(folder, lambda: Journal(folder / target.JOURNAL), about=about or {})

@@ -12,7 +12,7 @@ from typing import Any
 from dpam_hpc import journal, run_dir, trust
 from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
 from dpam_hpc.image.identity import ImageIdentity
-from dpam_hpc.node import image_check, run_lock, scratch
+from dpam_hpc.node import account, image_check, run_lock, scratch
 from dpam_hpc.node.dispatch import TIME_IS_SHORT
 from dpam_hpc.node.image_check import Mark
 from dpam_hpc.node.launcher import LOST, IterativeDali
@@ -121,6 +121,7 @@ def work_off(
         deadline=start.deadline,
         begins_once=True,
         keep_bundle=lambda: plan.keep_bundle and not all_started(),
+        about=account.of_job(start.job, start.node, start.restart),
     )
 
     def tick(progress: Progress) -> None:

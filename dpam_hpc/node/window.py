@@ -64,6 +64,7 @@ class Job:
             self.problem,
             time.monotonic() - self.begun if self.begun else 0.0,
             dict(self.cpu),
+            self.target.numbers,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dpam_hpc import __version__, cost
@@ -88,8 +88,13 @@ def prepare(
     )
 
 
-def write(prepared: Prepared, renderer: Renderer) -> RunDir:
-    """Make the run folder, with everything in it that jobs need."""
+def write(
+    prepared: Prepared, renderer: Renderer, sources: Mapping[str, str] | None = None
+) -> RunDir:
+    """Make the run folder, with everything in it that jobs need.
+
+    ``sources``: where each setting came from.
+    """
     settings = prepared.settings
     run = RunDir.create(settings.work_dir.absolute())
     tasks = run.write_targets(prepared.parts)
@@ -113,6 +118,7 @@ def write(prepared: Prepared, renderer: Renderer) -> RunDir:
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
             image=prepared.image,
             version=__version__,
+            sources=dict(sources or {}),
         )
     )
     return run

@@ -25,7 +25,8 @@ from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.node import run_lock, staging
 from dpam_hpc.platforms import library, reading
 from dpam_hpc.platforms.toml_lines import key_lines
-from dpam_hpc.report import status
+from dpam_hpc.report import gather, status, tables
+from dpam_hpc.report import texts as texts_of_report
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
 from dpam_hpc.setup import slurm_facts
@@ -247,6 +248,11 @@ def run_folder(content: bytes) -> None:
                "time_limit": 1, "tasks": [{"targets": 1, "seconds": 1.0}], "jobs": [],
                "settings": {}, "submit": {}, "schema": 1}  # fmt: skip
     plan.write_text(json.dumps(written))
+    with suppress(ConfigError):
+        facts = gather.gather(FOLDER, run)
+        json.loads(texts_of_report.as_json(facts))
+        tables.starts(facts), tables.made_with(facts), tables.all_targets(facts, 1000)
+        assert all(line.count("\n") == 1 for line in texts_of_report.tsv(facts))
     (run.path / "tasks/0/journal-0.jsonl").unlink()
     found = status.look(run, None)
     status.table(found)

@@ -82,7 +82,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     assert list(scratch.iterdir()) == []
     records = journal.read(work.root / ".dpam-hpc" / "journal.jsonl")
     # A record that a kill took is not missed: marker and hits tell the same.
-    assert {record["target"] for record in records} <= set(TARGETS)
+    assert {record["target"] for record in records} - {journal.LAUNCHER} <= set(TARGETS)
+    noted = [record for record in records if record["target"] == journal.LAUNCHER]
+    assert (noted[0]["state"], noted[-1]["state"], noted[-1]["how"]) == ("start", "end", "finished")
 
 
 def test_a_worker_that_is_killed_costs_nothing(
@@ -157,9 +159,12 @@ def test_a_torn_journal_line_is_cut(tmp_path: Path, scratch: Path, stand_in: Pat
     start(work, stand_in, scratch).communicate(timeout=60)
     path = work.root / ".dpam-hpc" / "journal.jsonl"
     whole = path.read_bytes()
-    path.write_bytes(whole[:-7])
+    lines = whole.splitlines(keepends=True)
+    assert [json.loads(line).get("state") for line in lines[1:]] == ["start", "done", "end"]
+    path.write_bytes(b"".join(lines[:3])[:-7])
     assert start(work, stand_in, scratch).communicate(timeout=60)
-    assert len(journal.read(path)) == 0  # the marker and the hits say that it is done
+    # The marker and the hits say that it is done.
+    assert [record["state"] for record in journal.read(path)] == ["start", "start", "end"]
     work.expect_whole()
 
 

@@ -102,7 +102,13 @@ def launcher_of(run_dir: RunDir) -> int:
 
 
 def outcomes(run_dir: RunDir) -> list[tuple[str, str]]:
-    return [(record["target"], record["state"]) for record in run_dir.records(0)]
+    found = run_dir.records(0)
+    return [(record["target"], record["state"]) for record in found if record["target"]]
+
+
+def of_launchers(run_dir: RunDir) -> list[journal.Record]:
+    """What the launchers noted of themselves."""
+    return [record for record in run_dir.records(0) if record["target"] == journal.LAUNCHER]
 
 
 def test_a_local_run_ends_with_the_reference_bytes(
@@ -183,19 +189,24 @@ def test_a_task_goes_on_from_its_earlier_starts(planned: RunDir, work: Work) -> 
     assert launch(planned).returncode == 0
     first = planned.task_folder(0) / "journal-0.jsonl"
     lines = first.read_text().splitlines(keepends=True)
-    kept = json.loads(lines[1])["target"]
+    assert json.loads(lines[1])["state"] == journal.START
+    kept = json.loads(lines[2])["target"]
     (other,) = set(TARGETS) - {kept}
     # As if it had been killed while it noted the second target.
-    first.write_text("".join(lines[:2]) + lines[2][:30])
+    first.write_text("".join(lines[:3]) + lines[3][:30])
     work.root.joinpath(f"{other}.iterativeDali.done").unlink()
     (work.root / f"{kept}_iterativdDali_hits").touch()
     before = (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns
-    done = launch(planned, "--restart", "1")
+    done = launch(planned, "--restart", "1", "--job", "4711", "--node", "n7")
     assert done.returncode == 0, done.stderr
     work.expect_whole()
     assert (work.root / f"{kept}_iterativdDali_hits").stat().st_mtime_ns == before
     second = journal.read(planned.task_folder(0) / "journal-1.jsonl")
-    assert [record["target"] for record in second] == [other]
+    assert [record["target"] for record in second] == ["", other, ""]
+    noted = of_launchers(planned)
+    assert [record["state"] for record in noted] == ["start", "start", "end"]
+    about = {name: noted[1][name] for name in ("job", "node", "restart")}
+    assert about == {"job": "4711", "node": "n7", "restart": 1}
     assert outcomes(planned) == [(kept, "done"), (other, "done")]
     assert (planned.progress(0)["skipped"], planned.progress(0)["found"]) == (1, 0)
 

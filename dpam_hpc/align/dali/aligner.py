@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from dpam_hpc.align import iterate
-from dpam_hpc.align.aligner import Alignment, Options, Pair, ProgramFailed, Unusable
+from dpam_hpc.align.aligner import Alignment, Options, Pair, Point, ProgramFailed, Unusable
 from dpam_hpc.align.dali import install
 from dpam_hpc.align.dali.compare import Comparison
-from dpam_hpc.align.dali.importing import Importer
+from dpam_hpc.align.dali.importing import Importer, unpack
 from dpam_hpc.errors import AlignerError
 
 KNOWN_QUERY, KNOWN_TEMPLATE, KNOWN_HITS = "query.pdb", "template.pdb", "hits"
@@ -29,6 +29,16 @@ class DaliAligner:
         programs = install.find(options.get("dali_home", ""))
         install.check_virtual_memory()
         return install.import_fingerprint(programs)
+
+    @classmethod
+    def programs(cls, options: Options) -> dict[str, str]:
+        """SHA-256 of each program."""
+        return install.checksums(install.find(options.get("dali_home", "")))
+
+    @classmethod
+    def trace(cls, prepared: bytes) -> list[Point]:
+        """CA atoms of the first chain."""
+        return unpack(prepared)[0].alphas()
 
     @classmethod
     def stage_in(cls, options: Options, folder: Path) -> Options:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpam_hpc.align.aligner import ProgramFailed, TooShort, Unusable
+from dpam_hpc.align.aligner import Point, ProgramFailed, TooShort, Unusable
 from dpam_hpc.align.dali.workbench import Workbench
 
 MIN_RESIDUES = 30
@@ -32,6 +32,12 @@ class Chain:
     elements: int
     domains: int
     dat: bytes
+
+    def alphas(self) -> list[Point]:
+        """Coordinates of the CA atoms: the last three words of the ``-acc`` lines."""
+        rows = [line for line in self.dat.split(b"\n") if line.startswith(b"-acc")]
+        points = [[float(word) for word in row.split()[-3:]] for row in rows[: self.residues]]
+        return [(x, y, z) for x, y, z in points]
 
 
 def pack(chains: list[Chain]) -> bytes:

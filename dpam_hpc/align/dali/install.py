@@ -54,6 +54,13 @@ def import_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of the five programs."""
+    import hashlib
+
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in PROGRAMS}
+
+
 def check_virtual_memory() -> None:
     """AlignerError if a limit on address space keeps ``serialcompare`` from starting."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)

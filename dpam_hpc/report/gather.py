@@ -1,0 +1,335 @@
+"""Read a run into ``Facts``: its folder and its journals, record by record. No cluster is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dpam_hpc import __version__, cost, journal, run_dir
+from dpam_hpc.align import aligner as aligners
+from dpam_hpc.errors import ConfigError, DpamHpcError
+from dpam_hpc.image.identity import ImageIdentity, sha256
+from dpam_hpc.node import run_lock
+from dpam_hpc.node.run_lock import RUN_LEASE, Lease
+from dpam_hpc.node.task import LEASE
+from dpam_hpc.report import failures
+from dpam_hpc.report.facts import (
+    BROKEN,
+    DIED,
+    DONE,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    LEFT,
+    RUNNING,
+    Facts,
+    Start,
+    Target,
+    Task,
+    add,
+)
+from dpam_hpc.report.values import counts, number, table, text, whole
+from dpam_hpc.run_dir import RunDir
+from dpam_hpc.target import JOURNAL, OWN_FOLDER, OutputNames, WorkFolder
+
+MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
+ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
+SCORE = re.compile(r"[0-9]{1,4}(\.[0-9])?")
+OF_PROGRESS = {"finished": FINISHED, "interrupted": INTERRUPTED, "failed": BROKEN}
+OF_RUN = "run"
+"""In place of a submitted run's id: what ``dpam-hpc run`` did in the folder."""
+
+
+def chosen(work_dir: Path, run: str = "") -> RunDir | None:
+    """The submitted run called ``run``, or the latest; None: what ``dpam-hpc run`` did.
+
+    Without a name the one that was begun last. ConfigError if there is none.
+    """
+    own = work_dir / OWN_FOLDER / JOURNAL
+    submitted = RunDir.all(work_dir)
+    if run not in ("", OF_RUN):
+        named = [each for each in submitted if each.id == run]
+        if not named:
+            known = ", ".join(each.id for each in submitted[-5:]) or "none was submitted"
+            raise ConfigError(f"{work_dir} has no run {run!r}", f"runs there: {known}")
+        return named[0]
+    if own.exists() and (run or not submitted or _is_newer(own, submitted[-1])):
+        return None
+    if submitted and not run:
+        return submitted[-1]
+    raise ConfigError(
+        f"nothing was run in {work_dir}", "dpam-hpc run or submit does that; see --help"
+    )
+
+
+def _is_newer(own: Path, run: RunDir) -> bool:
+    return own.stat().st_mtime > (run.path / "plan.json").stat().st_mtime
+
+
+def gather(work_dir: Path, run: RunDir | None, now: float | None = None) -> Facts:
+    """All that is known of a run; ConfigError where its folder cannot be read."""
+    made = time.time() if now is None else now
+    reading = _Reading(Facts(str(work_dir.absolute()), run.id if run else "", made, __version__))
+    if run is None:
+        reading.plain_run(work_dir)
+    else:
+        reading.submitted_run(run)
+    reading.complete(WorkFolder.at(work_dir))
+    return reading.facts
+
+
+class _Reading:
+    """Facts that grow by record and record."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._targets: dict[str, Target] = {}
+        self._settings: dict[str, Any] = {}
+        self._sources: dict[str, Any] = {}
+
+    def submitted_run(self, run: RunDir) -> None:
+        """Read a run's folder: what was planned, then its tasks."""
+        facts, plan = self.facts, run.plan()
+        facts.platform, facts.scheduler = text(plan.platform), text(plan.scheduler)
+        facts.cancelled = run.is_cancelled
+        facts.image = _image(plan.image)
+        self._settings = {**plan.submit, **plan.settings}
+        self._sources = dict(plan.sources)
+        for n, planned in enumerate(plan.tasks):
+            facts.tasks.append(Task(n, planned.targets, planned.seconds))
+            for target, seconds in run.targets(planned):
+                self._targets[target] = Target(target, n, seconds)
+        for job in run.jobs():
+            for task in facts.tasks[max(0, job["first"]) : max(0, job["first"] + job["tasks"])]:
+                task.submitted = number(job, "at")
+        for n in run.started():
+            if n < len(facts.tasks):
+                self._task(run, facts.tasks[n], plan.cpus)
+
+    def _task(self, run: RunDir, task: Task, cpus: int) -> None:
+        folder = run.task_folder(task.number)
+        for path in run_dir.journals(folder):
+            self._records(task, journal.each(path))
+        _add_progress(task, run.progress(task.number))
+        for start in task.starts:
+            start.cpus = start.cpus or cpus
+        self._see_who_is_at_work(task, folder, LEASE)
+
+    def plain_run(self, work_dir: Path) -> None:
+        """Read the journal of all that ``dpam-hpc run`` did in the folder."""
+        folder = work_dir / OWN_FOLDER
+        task = Task(0)
+        self.facts.tasks.append(task)
+        self._records(task, journal.each(folder / JOURNAL))
+        if self._settings.get("target") == "all" and not self._settings.get("targets"):
+            for name in WorkFolder.at(work_dir).targets():
+                self._target(name, 0)
+        self._see_who_is_at_work(task, folder, RUN_LEASE)
+        for target in self._targets.values():
+            templates = target.candidates * cost.TYPICAL_TEMPLATE
+            target.predicted = cost.seconds(target.residues, templates)
+        task.targets = len(self._targets)
+        task.predicted = sum(target.predicted for target in self._targets.values())
+
+    def _see_who_is_at_work(self, task: Task, folder: Path, lease: Lease) -> None:
+        if not task.starts or task.starts[-1].how != DIED:
+            return
+        with suppress(OSError, DpamHpcError):
+            if run_lock.holder_at_work(folder, lease):
+                task.starts[-1].how, task.starts[-1].ended = RUNNING, self.facts.made
+
+    # -- records ----------------------------------------------------------------------------------
+
+    def _records(self, task: Task, records: Iterable[journal.Record]) -> None:
+        """The records of a journal; one that begins without a start's is an older version's."""
+        start: Start | None = None
+        for record in records:
+            state = record["state"]
+            if state == journal.START:
+                start = self._start(task, record)
+                continue
+            if start is None:
+                start = Start(task.number, len(task.starts))
+                task.starts.append(start)
+            if state == journal.END:
+                _end(start, record)
+            elif record["target"] != journal.LAUNCHER:
+                self._outcome(task, start, record)
+
+    def _start(self, task: Task, record: journal.Record) -> Start:
+        began = number(record, "at")
+        start = Start(
+            task.number,
+            len(task.starts),
+            node=text(record.get("node", "")),
+            job=text(record.get("job", "")),
+            began=began,
+            ready=number(record, "ready"),
+            ended=number(record, "ready"),
+            cpus=whole(record, "cpus"),
+            workers=whole(record, "workers"),
+            scratch=table(record, "scratch"),
+        )
+        start.made_with = _made_with(record)
+        if start.made_with not in self.facts.made_with:
+            self.facts.made_with.append(start.made_with)
+        self.facts.aligner = text(record.get("aligner", ""))
+        if not self.facts.run:
+            self._settings, self._sources = table(record, "settings"), table(record, "sources")
+        task.starts.append(start)
+        return start
+
+    def _outcome(self, task: Task, start: Start, record: journal.Record) -> None:
+        state = record["state"]
+        target = self._target(text(record["target"]), task.number)
+        target.state = state if state in (DONE, FAILED) else LEFT
+        target.reason = text(record.get("reason", "")) if state == FAILED else ""
+        target.at = number(record, "at")
+        for name in ("residues", "candidates", "hits", "failures", "lost", "covered"):
+            setattr(target, name, whole(record, name))
+        target.seconds = number(record, "seconds")
+        spent = counts(record, "cpu")
+        target.cpu = sum(spent.values())
+        scores = {name: n for name, n in counts(record, "scores").items() if SCORE.fullmatch(name)}
+        target.best = number(record, "best") if scores else None
+        target.cover = text(record.get("cover", "")) if scores else ""
+        add(self.facts.scores, scores)
+        add(start.in_targets, spent)
+        start.ended = max(start.ended, target.at)
+        start.done += state == DONE
+        start.failed += state == FAILED
+        start.pairs += target.candidates
+        start.hits += target.hits
+        if not self.facts.aligner and record.get("step"):
+            self.facts.aligner = "tmalign" if "TMalign" in str(record["step"]) else "dali"
+
+    def _target(self, name: str, task: int) -> Target:
+        found = self._targets.get(name)
+        if found is None:
+            found = self._targets[name] = Target(name, task)
+        return found
+
+    # -- at the end -------------------------------------------------------------------------------
+
+    def complete(self, folder: WorkFolder) -> None:
+        """What is known only when all was read."""
+        facts = self.facts
+        facts.targets = list(self._targets.values())
+        for task in facts.tasks:
+            for start, after in zip(task.starts, task.starts[1:], strict=False):
+                if start.how == DIED and after.began:
+                    start.ended = min(start.ended, after.began)
+            for start in task.starts:
+                start.used = start.used or dict(start.in_targets)
+        for made_with in facts.made_with:
+            _checksum_bundle(made_with["bundle"])
+        if any(start.found for start in facts.starts):
+            self._see_markers(folder)
+        names = list(self._settings)
+        shown = {name: _shown(self._settings[name]) for name in names}
+        facts.settings = [(text(n), shown[n], text(self._sources.get(n, ""))) for n in names]
+        facts.failures, facts.failures_unread = failures.by_reason(facts, self._names(), folder)
+        facts.commands = failures.commands(facts)
+
+    def _names(self) -> OutputNames | None:
+        """How the aligner's outputs are called; None where it is not installed here."""
+        with suppress(DpamHpcError):
+            found = aligners.load(aligners.find(self.facts.aligner or "dali"))
+            return OutputNames(found.hits_suffix, found.step)
+        return None
+
+    def _see_markers(self, folder: WorkFolder) -> None:
+        """Of targets that were found done there is no record here: their markers tell."""
+        names = self._names()
+        if names is None:
+            return
+        with suppress(OSError):
+            marked = set(_names_in(folder.output_folder))
+            for target in self.facts.targets:
+                if target.state == LEFT and names.done(target.id) in marked:
+                    target.state = DONE
+
+
+def _add_progress(task: Task, said: dict[str, Any]) -> None:
+    """What progress.json tells of the last start, where that has no record of its own."""
+    began = number(said, "began")
+    if not began:
+        return
+    last = task.starts[-1] if task.starts else None
+    if last is None or (last.began and began > last.began + 1):
+        # It is just starting, or died before it had a journal.
+        last = Start(task.number, len(task.starts))
+        task.starts.append(last)
+    if not last.began:
+        last.began = last.ready = began
+        last.node, last.job = text(said.get("node", "")), text(said.get("job", ""))
+    if last.how == DIED:
+        last.ended = max(last.ended, last.ready, number(said, "at"))
+        last.wasted = number(said, "wasted")
+        last.how = OF_PROGRESS.get(text(said.get("state", "")), DIED)
+        last.reason = text(said.get("reason", ""))
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _end(start: Start, record: journal.Record) -> None:
+    how = text(record.get("how", ""))
+    start.how = how if how in ENDINGS else BROKEN
+    start.reason = text(record.get("reason", ""))
+    start.ended = max(start.ended, number(record, "at"))
+    for name in ("done", "failed", "pairs", "hits", "found", "read_bytes", "written_bytes",
+                 "bundle_bytes", "least_free_bytes"):  # fmt: skip
+        setattr(start, name, whole(record, name))
+    for name in ("wasted", "busy", "launcher"):
+        setattr(start, name, number(record, name))
+    start.used, start.asked = counts(record, "used"), counts(record, "asked")
+
+
+def _made_with(record: journal.Record) -> dict[str, Any]:
+    """Versions and checksums of a start's record."""
+    bundle = record.get("bundle")
+    found: dict[str, Any] = {name: text(record.get(name, "")) for name in MADE_WITH}
+    found["programs"] = {k: text(v) for k, v in table(record, "programs").items()}
+    found["bundle"] = {}
+    if isinstance(bundle, dict) and bundle.get("path"):
+        found["bundle"] = {
+            "path": text(bundle["path"]), "bytes": whole(bundle, "bytes"),
+            "mtime": number(bundle, "mtime"), "sha256": text(bundle.get("sha256", "")),
+        }  # fmt: skip
+    return found
+
+
+def _checksum_bundle(bundle: dict[str, Any]) -> None:
+    """Read a bundle that no launcher copied, if it is still as it was."""
+    if not bundle or bundle["sha256"]:
+        return
+    with suppress(OSError, ValueError):
+        path = Path(str(bundle["path"]))
+        status = path.stat()
+        same = (status.st_size, status.st_mtime) == (bundle["bytes"], bundle["mtime"])
+        if stat.S_ISREG(status.st_mode) and same:
+            with path.open("rb") as file:
+                bundle["sha256"] = sha256(file)
+
+
+def _image(image: ImageIdentity | None) -> dict[str, Any]:
+    if image is None:
+        return {}
+    return {"path": text(image.path), "sha256": text(image.sha256),
+            "architecture": text(image.architecture), "bytes": image.bytes}  # fmt: skip
+
+
+def _shown(value: object) -> str:
+    if value is None or value == [] or value == "":
+        return "-"
+    return text(" ".join(map(str, value)) if isinstance(value, list) else value)

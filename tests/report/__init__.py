@@ -1,0 +1,1 @@
+"""The report of a run: what it reads, its figures, its pages."""
