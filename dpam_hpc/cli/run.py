@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dpam_hpc.cli.options import path_argument, path_option
 from dpam_hpc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from dpam_hpc.node.station import Station
 
 
 def run(
@@ -88,7 +91,11 @@ def _run(run_settings: Any, json: bool) -> int:
     display = ProgressDisplay()
     shutdown = Shutdown()
     session = IterativeDali(
-        run_settings, expected_targets=len(targets), shutdown=shutdown, on_tick=display
+        run_settings,
+        expected_targets=len(targets),
+        shutdown=shutdown,
+        on_tick=display,
+        station=_station(run_settings.work_dir.absolute()),
     )
     try:
         with shutdown, session:
@@ -113,6 +120,22 @@ def _run(run_settings: Any, json: bool) -> int:
         )
         return ExitCode.FAILURES
     return ExitCode.DONE
+
+
+def _station(work_dir: Path) -> Station:
+    """A run's, with scratch tried as a probe of this machine has measured, if there is one."""
+    from dpam_hpc.node.scratch import CANDIDATES
+    from dpam_hpc.node.station import Station
+    from dpam_hpc.probe.keeping import any_kept
+
+    if not any_kept():
+        return Station.of_run(work_dir)
+    from dpam_hpc.probe import choosing
+
+    order = choosing.for_this_machine(CANDIDATES)
+    for remark in order.remarks:
+        print(f"scratch: {remark}", file=sys.stderr)
+    return Station.of_run(work_dir, order.candidates, order.by)
 
 
 def _same_command() -> str:

@@ -53,10 +53,9 @@ def choose(
     is a StorageError. Where no place will do the working folder is the fallback.
     """
     if explicit is not None:
-        problem = _problem(explicit, need)
-        if problem:
+        if found := problem(explicit, need):
             raise StorageError(
-                f"scratch folder {explicit} {problem}",
+                f"scratch folder {explicit} {found}",
                 "name another with --scratch-dir, or leave it out to have one chosen",
             )
         shared = _shared_type(explicit)
@@ -65,16 +64,17 @@ def choose(
         )
     choice = Choice(work_dir, is_fallback=True)
     for name, folder in _places(candidates or CANDIDATES, environment):
-        problem = "is not set" if folder is None else _problem(folder, need)
-        if folder is not None and not problem and (shared := _shared_type(folder)):
-            problem = f"is on a shared file system ({shared})"
-        if folder is not None and not problem:
+        if folder is None:
+            continue
+        found = problem(folder, need)
+        if not found and (shared := _shared_type(folder)):
+            found = f"is on a shared file system ({shared})"
+        if not found:
             return Choice(folder, choice.refused)
-        if folder is not None:
-            choice.refused.append(f"{name} {problem}")
-    if problem := _problem(work_dir, need):
+        choice.refused.append(f"{name} {found}")
+    if found := problem(work_dir, need):
         raise StorageError(
-            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {problem}",
+            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {found}",
             "free some room, or name a folder with --scratch-dir",
         )
     return choice
@@ -94,7 +94,7 @@ def _places(
     return places
 
 
-def _problem(folder: Path, need: int) -> str:
+def problem(folder: Path, need: int) -> str:
     """What keeps ``folder`` from being scratch, apart from where it lies; empty if nothing."""
     if not folder.is_absolute():
         return "is no absolute path"
