@@ -11,8 +11,10 @@ import typer
 
 from dpam_hpc import __version__
 from dpam_hpc.cli import bundle, dali, image, platforms
+from dpam_hpc.cli.doctor import doctor
 from dpam_hpc.cli.init import init
 from dpam_hpc.cli.launch import launch
+from dpam_hpc.cli.probe import probe
 from dpam_hpc.cli.run import run
 from dpam_hpc.cli.status import cancel, logs, status
 from dpam_hpc.cli.submit import resume, submit
@@ -27,6 +29,8 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(init)
+app.command()(doctor)
+app.command()(probe)
 app.command()(submit)
 app.command()(status)
 app.command()(resume)
