@@ -24,6 +24,8 @@ CLAIM = "claim"
 CANDIDATES = ("$SLURM_TMPDIR", "$TMPDIR", "/tmp")  # noqa: S108 - what is made there is private
 ABANDONED_AFTER = 60.0
 """Seconds after which a folder without a claim is taken for one that died while it was made."""
+REMOVED_WITHIN = 40
+"""Looks, twenty a second, at whether a folder on a shared file system can be removed now."""
 
 # Types of file systems that several machines may share; whatever is not local is not taken.
 LOCAL_TYPES = frozenset(
@@ -191,6 +193,14 @@ class Scratch:
         _remove(self.folder)
         with suppress(OSError):
             os.close(self._claim)
+        # An open file stays under another name in a shared folder (NFS, FUSE) until it is closed.
+        for _ in range(REMOVED_WITHIN):
+            if not self.folder.exists():
+                return
+            with suppress(OSError):
+                self.folder.rmdir()
+                return
+            time.sleep(0.05)
 
 
 def sweep(places: Sequence[Path]) -> list[Path]:
