@@ -23,7 +23,9 @@ def scratch(context: Context) -> list[Row]:
     """Each place where a node would look, in that order."""
     need = space_needed(context.settings, None)
     unset, found = [], []
-    for role, name, folder in probing.places(context.settings, context.platform):
+    for role, name, folder in probing.places(
+        context.settings, context.platform, context.environment
+    ):
         if role != "scratch":
             continue
         if folder is None:

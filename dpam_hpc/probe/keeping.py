@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -44,7 +44,6 @@ class Probe:
     version: str = __version__
     schema: int = SCHEMA
     job: str = ""
-    remarks: list[str] = field(default_factory=list)
 
     @property
     def date(self) -> str:

@@ -17,8 +17,8 @@ from dpam_hpc.probe.measuring import Measured
 SCRATCH_OPERATIONS = {"create": 20.0, "mkdir": 10.0, "read": 50.0, "stat": 80.0}
 """Of a pair in scratch, with a template bundle, by kind of operation that takes as long: create and
 remove and rename; mkdir and rmdir; open, read and list; look up."""
-NEARLY = 0.1
-"""Seconds a protein within which two places are as good as each other: their order is kept."""
+NEARLY = 1.25
+"""A place that takes so much longer for a protein as another is as good: their order is kept."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,33 @@ def order(candidates: Sequence[str], probe: Probe, work: Work = TYPICAL) -> Orde
 
     What was not measured stays behind the one before it. The node looks at each all the same.
     """
-    keys: dict[str, tuple[bool, float]] = {}
-    remarks = []
-    before = (False, 0.0)
+    places = {name: place for name in candidates if (place := probe.place(name))}
+    last = {name: why for name, each in places.items() if (why := why_last(each, probe.work))}
+    ranks = _ranks({name: _seconds(work, each, probe) for name, each in places.items()})
+    keys: dict[str, tuple[bool, int]] = {}
+    before = (False, 0)
     for name in candidates:
-        place = probe.place(name)
-        if place is not None:
-            why = why_last(place, probe.work)
-            seconds = seconds_a_protein(work, place, probe.cpus, probe.workers)
-            before = (bool(why), round(seconds / NEARLY) * NEARLY)
-            if why:
-                remarks.append(f"{name} is tried last: {why}")
+        if name in places:
+            before = (name in last, ranks[name])
         keys[name] = before
+    remarks = [f"{name} is tried last: {why}" for name, why in last.items()]
     by = f"the probe of {probe.date} on {probe.host}"
     return Order(tuple(sorted(candidates, key=keys.__getitem__)), tuple(remarks), by)
+
+
+def _seconds(work: Work, place: Measured, probe: Probe) -> float:
+    return seconds_a_protein(work, place, probe.cpus, probe.workers)
+
+
+def _ranks(seconds: Mapping[str, float]) -> dict[str, int]:
+    """The rank of each place; those that are nearly as fast as the first of a rank share it."""
+    ranks: dict[str, int] = {}
+    rank, first = 0, 0.0
+    for name in sorted(seconds, key=seconds.__getitem__):
+        if seconds[name] > first * NEARLY:
+            rank, first = rank + 1, seconds[name]
+        ranks[name] = rank
+    return ranks
 
 
 def why_last(place: Measured, work: Measured | None) -> str:

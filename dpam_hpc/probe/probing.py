@@ -44,13 +44,14 @@ def probe(
     seconds: float,
     *,
     job: str = "",
+    environment: Mapping[str, str] = os.environ,
     on_place: Callable[[str], None] = lambda name: None,
 ) -> Probe:
     """Measure each place for so many seconds."""
     budget = Budget.whole(seconds)
     need = space_needed(settings, None)
     found: list[Measured] = []
-    for role, name, folder in places(settings, platform):
+    for role, name, folder in places(settings, platform, environment):
         if folder is None:
             found.append(Measured(role, name, "", "", False, problem="is not set here"))
             continue
