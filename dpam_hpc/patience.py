@@ -6,16 +6,18 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from dpam_hpc.errors import StorageError
+
 T = TypeVar("T")
 AFTER_INTERRUPT = 5.0
 """Seconds that work gets to put away what it has made, when the user is in a hurry."""
 
 
-class TookTooLong(Exception):
+class TookTooLong(StorageError):
     """There was no answer in time; the work may still hang in a thread that nobody waits for."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no answer in {seconds:.0f} s")
+        super().__init__(f"no answer in {seconds:.0f} s", "does a file system hang? ls tells")
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ import typer
 
 from dpam_hpc.cli.doctor import WAIT, ask_node, resolved, with_floor
 from dpam_hpc.cli.options import path_argument, path_option
-from dpam_hpc.errors import SchedulerError
+from dpam_hpc.errors import DpamHpcError, SchedulerError
 
 if TYPE_CHECKING:
     from dpam_hpc.platforms.model import Platform
@@ -108,6 +108,7 @@ def _keep(found: Probe, platform: Platform, on_node: bool) -> None:
 
 def _print(found: Probe, settings: SubmitSettings, platform: Platform, json: bool) -> None:
     from dpam_hpc.patience import within
+    from dpam_hpc.probe.meaning import TYPICAL
     from dpam_hpc.report import probe as report
 
     if json:
@@ -117,5 +118,8 @@ def _print(found: Probe, settings: SubmitSettings, platform: Platform, json: boo
         return
     from rich.console import Console
 
-    work, told = within(60.0, lambda: report.work_of(settings))
+    try:
+        work, told = within(60.0, lambda: report.work_of(settings))
+    except (OSError, DpamHpcError):  # a folder that cannot be read is measured all the same
+        work, told = TYPICAL, report.GENERAL
     report.show(found, work, told, platform.scratch.candidates, Console(highlight=False))

@@ -120,7 +120,12 @@ def image(context: Context) -> list[Row]:
     if rows[0].remedy or not context.works_here:
         return rows
     program = shutil.which(context.platform.container.command)
-    return [*rows, _known_answer(program, path.absolute())] if program else rows
+    if not program:
+        return rows
+    rows.append(_known_answer(program, path.absolute()))
+    if found := re.search(r"\(import ([0-9a-f]+)\)", rows[-1].found):
+        context.fingerprint = found[1]
+    return rows
 
 
 def judge_image(path: Path, context: Context) -> Row:

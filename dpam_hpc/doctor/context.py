@@ -12,7 +12,7 @@ from dpam_hpc.settings import SubmitSettings
 
 @dataclass
 class Context:
-    """The run that is asked about; ``fingerprint`` of the aligner once it has been proved here."""
+    """The run that is asked about; ``fingerprint``: how that of the aligner begins, once proved."""
 
     settings: SubmitSettings
     platform: Platform

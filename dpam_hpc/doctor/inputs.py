@@ -84,11 +84,11 @@ def gather_bundle(path: Path, ecod: Path | None) -> BundleFacts:
 
 
 def judge_bundle(path: Path, facts: BundleFacts, aligner: str, fingerprint: str) -> list[Row]:
-    """Pure; ``fingerprint``: of the aligner here, empty if that is not known."""
+    """Pure; ``fingerprint``: how that of the aligner here begins, empty if it is not known."""
     info = facts.info
     day = time.strftime("%Y-%m-%d", time.localtime(facts.made))
     told = f"{path}: {info.templates:,} templates, {info.unusable:,} unusable, of {day}"
-    if info.aligner != aligner or (fingerprint and info.fingerprint != fingerprint):
+    if info.aligner != aligner or not info.fingerprint.startswith(fingerprint):
         here = f"{aligner} {fingerprint[:12]}".strip()
         made_by = f"{info.aligner} {info.fingerprint[:12]}"
         return [problem("bundle", f"{path} was made by {made_by}, here it is {here}", REBUILD)]

@@ -24,24 +24,24 @@ SAMPLE = 20
 """Targets that are looked at for the run's typical protein."""
 
 
+GENERAL = f"what it means: a protein of {TYPICAL_QUERY} residues, {TYPICAL.pairs:.0f} candidates"
+
+
 def work_of(settings: SubmitSettings) -> tuple[Work, str]:
     """The typical protein of a working folder's targets, and in words what it is; OSError."""
-    general = (
-        f"what it means: a protein of {TYPICAL_QUERY} residues, {TYPICAL.pairs:.0f} candidates"
-    )
     if not settings.work_dir.is_dir():
-        return TYPICAL, general
+        return TYPICAL, GENERAL
     folder = WorkFolder.at(settings.work_dir)
     targets = sorted(folder.targets())
     if not targets:
-        return TYPICAL, general
+        return TYPICAL, GENERAL
     some = random.Random(1).sample(targets, min(SAMPLE, len(targets)))
     data = settings.data_dir or settings.work_dir
     has_data = settings.templates is None and (data / "ECOD70").is_dir()
     found = survey(folder, some, Templates(data if has_data else None, settings.templates))
     seconds = sum(cost for _, cost in found.costs)
     if not found.pairs or not seconds:
-        return TYPICAL, general
+        return TYPICAL, GENERAL
     candidates = f"{found.pairs / len(some):.0f} candidates on average"
     told = f"what it means: a protein of this folder ({candidates})"
     return Work(found.pairs / len(some), seconds / found.pairs), told

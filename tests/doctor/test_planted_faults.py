@@ -162,7 +162,7 @@ def test_an_image_that_is_none(site: Site) -> None:
 @pytest.mark.parametrize(
     ("body", "level", "found", "remedy"),
     [
-        ("echo 'DALI gives the known answer'", Level.OK, "known answer", ""),
+        ("echo 'gives the known answer (import 0a1b2c)'", Level.OK, "known answer", ""),
         ("echo 'dpam-hpc: fails on the known pair' >&2; exit 4", PROBLEM, "fails", "image verify"),
         (
             "echo 'INFO: Converting SIF file to temporary sandbox...' >&2; echo proved",
@@ -183,9 +183,11 @@ def test_the_known_answer_in_the_image(
 ) -> None:
     path_of(monkeypatch, tmp_path, apptainer=body)
     site.image()
-    row = site.rows(container.image)[-1]
+    context = site.context()
+    row = container.image(context)[-1]
     assert row.level is level
     assert found in row.found and remedy in row.remedy
+    assert context.fingerprint == ("0a1b2c" if level is Level.OK else "")
 
 
 # SLURM
