@@ -166,10 +166,10 @@ def _known_answer(program: str, image: Path) -> Row:
     return ok(check, answer)
 
 
-def _ask(argv: list[str], seconds: float = SECONDS) -> command.Captured | str:
-    """What a command says, or why it says nothing."""
+def _ask(argv: list[str], seconds: float = 0.0) -> command.Captured | str:
+    """What a command says, or why it says nothing; ``seconds``: 0 for the usual."""
     try:
-        return command.capture(argv, timeout=seconds)
+        return command.capture(argv, timeout=seconds or SECONDS)
     except (OSError, command.TimedOut) as error:
         return str(error)
 

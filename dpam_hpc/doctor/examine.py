@@ -40,12 +40,10 @@ def examine(
     *,
     before: Sequence[Row] = (),
     checks: Sequence[tuple[str, str, float, Check]] = CHECKS,
-    on_check: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """All rows; ``before``: what went wrong before any check could be made."""
     rows = list(before)
     for group, name, seconds, check in checks:
-        on_check(name)
         rows += grouped(group, checked(name, seconds, check, context))
     job = context.environment.get("SLURM_JOB_ID", "") if context.on_node else ""
     return Report(context.platform.name, reason, host_name(), rows, job)

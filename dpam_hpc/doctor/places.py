@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dpam_hpc.doctor.context import Context
 from dpam_hpc.doctor.report import Row, ok, problem, warning
-from dpam_hpc.node.launcher import space_needed
 from dpam_hpc.node.scratch import gb
 from dpam_hpc.probe import probing
 from dpam_hpc.probe.measuring import Budget, Measured, measure
@@ -21,7 +20,7 @@ NAME_ANOTHER = "name a folder on this machine's own disk: --scratch-dir"
 
 def scratch(context: Context) -> list[Row]:
     """Each place where a node would look, in that order."""
-    need = space_needed(context.settings, None)
+    need = probing.room_needed(context.settings)
     unset, found = [], []
     for role, name, folder in probing.places(
         context.settings, context.platform, context.environment

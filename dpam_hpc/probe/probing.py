@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dpam_hpc.errors import ConfigError
 from dpam_hpc.node.launcher import space_needed
 from dpam_hpc.platforms.detect import host_name
 from dpam_hpc.platforms.model import Platform, expanded
 from dpam_hpc.probe.keeping import Probe
 from dpam_hpc.probe.measuring import Budget, Measured, Role, measure
 from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.target import WorkFolder
 
 EXPLICIT, SYSTEM = "--scratch-dir", "the system's temporary folder"
 
@@ -38,6 +40,15 @@ def places(
         yield "data", "ECOD70", settings.data_dir.absolute() / "ECOD70"
 
 
+def room_needed(settings: SubmitSettings) -> int:
+    """Bytes of scratch that a run of this folder may fill."""
+    try:
+        targets = sum(1 for _ in WorkFolder.at(settings.work_dir).targets())
+    except (OSError, ConfigError):
+        targets = 0
+    return space_needed(settings, targets or None)
+
+
 def probe(
     settings: SubmitSettings,
     platform: Platform,
@@ -49,7 +60,7 @@ def probe(
 ) -> Probe:
     """Measure each place for so many seconds."""
     budget = Budget.whole(seconds)
-    need = space_needed(settings, None)
+    need = room_needed(settings)
     found: list[Measured] = []
     for role, name, folder in places(settings, platform, environment):
         if folder is None:

@@ -22,8 +22,6 @@ from dpam_hpc.target import WorkFolder
 KINDS = ("create", "mkdir", "read", "stat")
 SAMPLE = 20
 """Targets that are looked at for the run's typical protein."""
-
-
 GENERAL = f"what it means: a protein of {TYPICAL_QUERY} residues, {TYPICAL.pairs:.0f} candidates"
 
 

@@ -105,7 +105,6 @@ def test_apptainer_that_does_not_work(
 def test_apptainer_that_hangs(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path_of(monkeypatch, tmp_path, "sleep", apptainer="sleep 60")
     monkeypatch.setattr(container, "SECONDS", 0.2)
-    monkeypatch.setattr(container._ask, "__defaults__", (0.2,))
     site.image()
     assert "ran over its time limit" in site.trouble(container.apptainer, PROBLEM).found
 
