@@ -21,7 +21,8 @@ NAME_ANOTHER = "name a folder on this machine's own disk: --scratch-dir"
 def scratch(context: Context) -> list[Row]:
     """Each place where a node would look, in that order."""
     need = probing.room_needed(context.settings)
-    unset, found = [], []
+    unset: list[str] = []
+    found: list[Measured] = []
     for role, name, folder in probing.places(
         context.settings, context.platform, context.environment
     ):

@@ -94,7 +94,7 @@ def at_once(folder: str, seconds: float, workers: int, is_read_only: bool) -> di
     files = existing(folder) if is_read_only else []
     if is_read_only and not files:
         return {}
-    begin = time.perf_counter() + 0.2 + 0.002 * workers  # all are forked by then
+    wait, go = os.pipe()
     pipes = []
     for number in range(workers):
         out, into = os.pipe()
@@ -102,14 +102,23 @@ def at_once(folder: str, seconds: float, workers: int, is_read_only: bool) -> di
             code = 1
             with suppress(BaseException):
                 os.close(out)
-                took = hammer(folder, number, begin, seconds, files)
+                os.close(go)
+                if not is_read_only:
+                    os.mkdir(f"{folder}/w{number}")
+                os.write(into, b"\n")  # ready
+                os.read(wait, 1)  # until the other end is closed, for all
+                answer = hammer(f"{folder}/w{number}", number, seconds, files)
                 with os.fdopen(into, "w") as pipe:
-                    json.dump(took, pipe)
+                    json.dump(answer, pipe)
                 code = 0
             os._exit(code)
         os.close(into)
         pipes.append(out)
-    took = []
+    for out in pipes:
+        os.read(out, 1)
+    os.close(go)
+    os.close(wait)
+    took: list[dict[str, Any]] = []
     for out in pipes:
         with os.fdopen(out) as pipe, suppress(ValueError):  # one that failed says nothing
             took.append(json.load(pipe))
@@ -123,14 +132,9 @@ def at_once(folder: str, seconds: float, workers: int, is_read_only: bool) -> di
     }
 
 
-def hammer(
-    folder: str, number: int, begin: float, lasts: float, files: Sequence[str]
-) -> dict[str, Any]:
+def hammer(folder: str, number: int, lasts: float, files: Sequence[str]) -> dict[str, Any]:
     """One of many: makes, reads and removes a small file, again and again; or reads ``files``."""
-    own = f"{folder}/w{number}"
-    if not files:
-        os.mkdir(own)
-    time.sleep(max(0.0, begin - time.perf_counter()))
+    begin = time.perf_counter()
     took: list[float] = []
     operations = 0
     for n in count():
@@ -141,7 +145,7 @@ def hammer(
             forget(path)
             steps: list[Callable[[str], object]] = [read]
         else:
-            path, steps = f"{own}/{n}", [create, read, os.unlink]
+            path, steps = f"{folder}/{n}", [create, read, os.unlink]
         for step in steps:
             begun = time.perf_counter()
             step(path)

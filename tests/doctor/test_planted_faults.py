@@ -382,7 +382,7 @@ def test_a_bundle_older_than_its_folder(site: Site, stand_in: Path) -> None:
 def test_a_clock_that_differs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     for ahead, level in ((-20, WARNING), (-3600, PROBLEM), (3600, PROBLEM)):
-        monkeypatch.setattr(machine.time, "time", lambda ahead=ahead: real() + ahead)
+        monkeypatch.setattr(time, "time", lambda ahead=ahead: real() + ahead)
         row = site.trouble(machine.clock, level)
         assert ("behind" if ahead < 0 else "ahead of") in row.found
         assert "NTP" in row.remedy

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dpam_hpc.errors import StorageError
+from dpam_hpc.platforms import detect
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.probe import choosing, keeping, meaning
 from dpam_hpc.probe.keeping import Probe
@@ -150,7 +151,7 @@ def test_where_there_is_no_scheduler_only_the_machine_s_own_is_heard(
     order = choosing.for_platform(local, ["/a", "/b"])
     assert order.candidates == ("/a", "/b")
     assert "it is of c001" in order.remarks[0]
-    monkeypatch.setattr(choosing.detect, "host_name", lambda: "c001")
+    monkeypatch.setattr(detect, "host_name", lambda: "c001")
     assert choosing.for_platform(local, ["/a", "/b"]).candidates == ("/b", "/a")
 
 

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 LATENCY, CHANGE = 4.0, 8.0
 """Milliseconds, as leda's NFS: of any operation, and of one that makes something."""
-NFS = ("--nfs", *("--latency-ms", LATENCY), *("--data-latency-ms", LATENCY))
+NFS: tuple[str | float, ...] = ("--nfs", "--latency-ms", LATENCY, "--data-latency-ms", LATENCY)
 NFS += ("--change-latency-ms", CHANGE)
 
 Mount = Callable[..., Path]
