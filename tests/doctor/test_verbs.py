@@ -16,6 +16,7 @@ import pytest
 
 from dpam_hpc.errors import ExitCode
 from dpam_hpc.node import scratch
+from dpam_hpc.platforms.detect import host_name
 from dpam_hpc.probe.keeping import Probe, keep
 from dpam_hpc.probe.measuring import Budget, measure
 from dpam_hpc.run_dir import Job, Plan, RunDir
@@ -159,7 +160,7 @@ def test_a_probe_measures_tells_and_is_kept(user: User) -> None:
     assert "what it means: a protein of this folder" in told.stdout
     assert "scratch is tried in this order: $TMPDIR, $OTHER" in told.stdout
     content = json.loads(kept.read_text())
-    jsonschema.validate(content, json.loads((SCHEMAS / "probe.schema.json").read_text()))
+    assert user.json("probe", "--seconds", "0.5").keys() == content.keys()
     by_name = {p["name"]: p for p in content["places"]}
     for name in ("$TMPDIR", "$OTHER", "WORK_DIR"):
         assert by_name[name]["latency"].keys() == {"create", "mkdir", "read", "stat"}
@@ -175,7 +176,7 @@ def test_a_probe_measures_tells_and_is_kept(user: User) -> None:
 def test_on_a_login_node_nothing_is_kept(user: User) -> None:
     path = user.site.root / "config" / "dpam-hpc" / "platforms" / "mycluster.toml"
     path.write_text(PLATFORM.replace('"local"', '"slurm"'))
-    told = user.call("probe", "--seconds", "0.5", "--json")
+    told = user.call("probe", "--seconds", "0.5")
     assert "not kept" in told.stderr and "--on-node" in told.stderr
     assert not (user.site.root / "state").exists()
 
@@ -183,9 +184,8 @@ def test_on_a_login_node_nothing_is_kept(user: User) -> None:
 def kept_probe(user: User, monkeypatch: pytest.MonkeyPatch, **names: float) -> Probe:
     """A probe of this machine in which the candidates have these latencies."""
     monkeypatch.setenv("XDG_STATE_HOME", user.env["XDG_STATE_HOME"])
-    host = user.json("probe", "--seconds", "0.5")["host"]
     places = [place(name, ms) for name, ms in names.items()]
-    made = Probe("mycluster", host, time.time(), 64, 64, [*places, SHARED])
+    made = Probe("mycluster", host_name(), time.time(), 64, 64, [*places, SHARED])
     keep(made)
     return made
 
