@@ -16,9 +16,9 @@ from dpam_hpc.probe.measuring import Measured
 
 SCRATCH_OPERATIONS = {"create": 1.6, "mkdir": 3.1, "read": 27.0, "stat": 14.0}
 """Of a pair in scratch, by the measured operation that takes as long: ``mkdir`` stands for removing
-and linking, ``stat`` for single look-ups, reads and writes. Counted on ``benchmarks/slowfs.py`` with
-DALI's own programs and a bundle: two proteins of 64 candidates, 16 of them aside; 0.1 to 0.3 hits a
-pair, and more operations where there are more."""
+and linking, ``stat`` for single look-ups, reads and writes. Counted on ``benchmarks/slowfs.py`` by
+DALI's own programs with a bundle: two proteins, from their 17th to their 64th candidate, with 0.1
+and 0.3 hits a pair; where there are more hits there are more operations."""
 NEARLY = 1.25
 """A place that takes so much longer for a protein as another is as good: their order is kept."""
 

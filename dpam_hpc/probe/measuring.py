@@ -154,7 +154,8 @@ def _operate(folder: Path, budget: Budget, *, is_read_only: bool) -> dict[str, A
     }  # fmt: skip
     program = Path(__file__).with_name("operations.py")
     argv = [sys.executable, "-I", "-S", str(program), json.dumps(order)]
-    done = command.capture(argv, timeout=budget.seconds)
+    # In the folder: a sweep ends what works in one that nobody holds any more.
+    done = command.capture(argv, timeout=budget.seconds, cwd=folder)
     if done.returncode:
         raise StorageError(done.stderr.strip() or f"exit status {done.returncode}")
     content: dict[str, Any] = json.loads(done.stdout)

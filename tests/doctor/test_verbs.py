@@ -239,7 +239,7 @@ def started(user: User, in_folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     end = time.monotonic() + 30
-    while not any(in_folder.glob(f"{scratch.PREFIX}*/*")):
+    while not any(in_folder.glob(f"{scratch.PREFIX}*/f*")):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     (own,) = in_folder.glob(f"{scratch.PREFIX}*")
@@ -274,11 +274,11 @@ def test_a_probe_that_was_killed_is_swept_by_the_next(user: User) -> None:
     process = started(user, user.tmp)
     process.kill()
     process.wait(20)
-    for pid in programs_of(user):
-        os.kill(pid, signal.SIGKILL)
-    assert user.left() != []
-    measure("scratch", "$TMPDIR", user.tmp, Budget(0.1))
-    assert user.left() == []
+    assert programs_of(user) != [] and user.left() != []
+    end = time.monotonic() + 30
+    while programs_of(user) or user.left():  # one that is ended may make a last file meanwhile
+        assert time.monotonic() < end
+        measure("scratch", "$TMPDIR", user.tmp, Budget(0.1))
 
 
 def test_places_that_cannot_be_measured_say_why(tmp_path: Path) -> None:
