@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cache
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from dpam_hpc import __version__
 
@@ -68,7 +69,7 @@ class Report:
     host: str
     rows: list[Row]
     job: str = ""
-    at: float = field(default_factory=time.time)
+    at: Annotated[float, Field(ge=0, le=1e11)] = field(default_factory=time.time)
     version: str = __version__
     schema: int = SCHEMA
 

@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import platformdirs
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from dpam_hpc import __version__, trust
 from dpam_hpc.errors import StorageError
@@ -37,9 +38,9 @@ class Probe:
 
     platform: str
     host: str
-    at: float
-    cpus: int
-    workers: int
+    at: Annotated[float, Field(ge=0, le=1e11)]
+    cpus: Annotated[int, Field(ge=1, le=10**6)]
+    workers: Annotated[int, Field(ge=1, le=10**6)]
     places: list[Measured]
     version: str = __version__
     schema: int = SCHEMA
@@ -137,6 +138,10 @@ def from_json(text: str | bytes) -> Probe:
         raise ValueError("it cannot be read as a probe") from None
     if probe.schema != SCHEMA:
         raise ValueError(f"it has schema {probe.schema}, not {SCHEMA}")
+    texts = [probe.platform, probe.host, probe.job]
+    texts += [text for p in probe.places for text in (p.name, p.path, p.filesystem, p.problem)]
+    if not all(text.isprintable() for text in texts):
+        raise ValueError("it has characters that cannot be printed")
     return probe
 
 

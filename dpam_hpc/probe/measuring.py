@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from dpam_hpc import command, trust
 from dpam_hpc.errors import DpamHpcError, StorageError
@@ -18,6 +20,9 @@ from dpam_hpc.patience import TookTooLong, within
 from dpam_hpc.target import OWN_FOLDER
 
 Role = Literal["scratch", "work", "data"]
+Number = Annotated[float, Field(ge=0, le=1e15)]
+Count = Annotated[int, Field(ge=0, le=10**18)]
+"""As a probe that was kept is checked: no infinity, and what is not a number is none."""
 WORKERS = 64
 LARGEST = 256 << 20
 """Bytes of the large file at most; of what is free no more than a tenth."""
@@ -29,9 +34,9 @@ LATE = 20.0
 class Latency:
     """Milliseconds of an operation: half of the calls took less, and 95 of 100."""
 
-    median: float
-    p95: float
-    calls: int
+    median: Number
+    p95: Number
+    calls: Count
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
@@ -46,8 +51,8 @@ class Latency:
 class AtOnce:
     """What many processes did at once: operations a second of all together, latency of one."""
 
-    workers: int
-    operations_a_second: float
+    workers: Count
+    operations_a_second: Annotated[float, Field(gt=0, le=1e15)]
     latency: Latency
 
 
@@ -64,10 +69,10 @@ class Measured:
     path: str
     filesystem: str
     is_local: bool
-    free_bytes: int = 0
+    free_bytes: Count = 0
     latency: dict[str, Latency] = field(default_factory=dict)
-    write_mb_s: float = 0.0
-    read_mb_s: float = 0.0
+    write_mb_s: Number = 0.0
+    read_mb_s: Number = 0.0
     at_once: AtOnce | None = None
     problem: str = ""
 

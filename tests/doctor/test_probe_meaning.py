@@ -126,6 +126,9 @@ def test_no_probe_is_no_remark(state: Path) -> None:
         ({"platform": "another"}, "it is of platform another"),
         ({"schema": 2}, "it has schema 2, not 1"),
         ({"places": 7}, "cannot be read as a probe"),
+        ({"at": float("nan")}, "cannot be read as a probe"),
+        ({"cpus": 0}, "cannot be read as a probe"),
+        ({"host": "a\x1b[31m"}, "cannot be printed"),
     ],
 )
 def test_a_probe_that_is_not_heard(state: Path, change: dict[str, Any], why: str) -> None:
