@@ -8,13 +8,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpam_hpc import __version__, command
+from dpam_hpc import command
 from dpam_hpc.doctor.context import Context
 from dpam_hpc.doctor.report import Row, ok, problem, warning
 from dpam_hpc.errors import ImageError
+from dpam_hpc.image import fitness
 from dpam_hpc.image.apptainer import UNPACKED
-from dpam_hpc.image.identity import architecture
-from dpam_hpc.image.inspecting import dpam_hpc_version
 
 SECONDS = 20.0
 RUN_SECONDS = 150.0
@@ -132,23 +131,10 @@ def judge_image(path: Path, context: Context) -> Row:
     """By the file alone."""
     platform = context.platform
     try:
-        has, needs = architecture(path), platform.node_architecture()
+        has = fitness.check(path, platform.node_architecture(), platform.name)
     except ImageError as error:
-        return problem("image", error.what, "build one: dpam-hpc image build -o dpam.sif")
-    if has != needs:
-        return problem(
-            "image",
-            f"{path} is made for {has}, and the nodes of {platform.name} are {needs}",
-            f"build it on a machine with {needs}: dpam-hpc image build",
-        )
-    version = dpam_hpc_version(path)
-    if version and version != __version__:
-        return problem(
-            "image",
-            f"{path} has dpam-hpc {version} in it, and this is {__version__}",
-            "build it anew (dpam-hpc image build), or submit with the same version",
-        )
-    return ok("image", f"{path}, {has}" + (f", dpam-hpc {version}" if version else ""))
+        return problem("image", error.what, error.hint or "build one: dpam-hpc image build")
+    return ok("image", f"{path}, {has}, as this dpam-hpc and the nodes need it")
 
 
 def _known_answer(program: str, image: Path) -> Row:
