@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     BUNDLE = 7
     SCHEDULER = 8
     IMAGE = 9
+    PROBLEM = 10
     INTERRUPTED = 75
     INTERRUPTED_TWICE = 130
 

@@ -68,6 +68,7 @@ class Plan:
     ``settings`` are the launchers', ``submit`` those of the submission, for a later one, and
     ``sources`` where each came from. ``image``
     is what the launchers are to find themselves in; None: none, or a plan of an older version.
+    ``scratch_by``: what decided in which order places for scratch are tried; empty: the platform.
     """
 
     platform: str
@@ -82,6 +83,7 @@ class Plan:
     submit: dict[str, Any]
     keep_bundle: bool = False
     image: ImageIdentity | None = None
+    scratch_by: str = ""
     version: str = ""
     sources: dict[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)

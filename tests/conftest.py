@@ -21,6 +21,7 @@ from tests.apptainer.images import Builds, Images
 
 BUILDS = pytest.StashKey[Builds]()
 NEED_IMAGES = {"built", "built_if_possible"}
+os.environ["XDG_STATE_HOME"] = "/nonexistent"  # no probe of this user's decides on scratch
 COMMAND = [sys.executable, "-m", "dpam_hpc"]
 HITS = "_iterativdDali_hits"
 

@@ -14,6 +14,16 @@ EXAMPLES = {
         "dpam-hpc init WORK --data-dir DATA --yes     # takes what it finds, asks nothing",
         "dpam-hpc init --platform leda --partition long --force",
     ),
+    "doctor": (
+        "dpam-hpc doctor WORK --data-dir DATA         # here",
+        "dpam-hpc doctor --platform leda --partition long --on-node",
+        "dpam-hpc doctor WORK --json",
+    ),
+    "probe": (
+        "dpam-hpc probe WORK --data-dir DATA          # this machine",
+        "dpam-hpc probe --platform leda --partition long --on-node",
+        "dpam-hpc probe WORK --json",
+    ),
     "submit": (
         "dpam-hpc submit WORK --dry-run               # the plan and the scripts",
         "dpam-hpc submit WORK --platform leda --partition long --image dpam.sif",

@@ -58,7 +58,7 @@ def platforms_show(
     file = library.where(name)
     content = platform.model_dump(mode="json", by_alias=True)
     if json:
-        print(document(file=str(file), platform=content))
+        print(document(file=str(file), platform=content, probe=_probe(name)))
         return
     partitions, source = content.pop("partitions"), content.pop("source")
     print(f"{file}\n")
@@ -73,6 +73,7 @@ def platforms_show(
         for field in Partition.model_fields:
             _add(table, field, *(_shown(each[field]) for each in partitions.values()))
         _print(table)
+    _show_probe(name)
     if source:
         table = _table("fact", "source")
         for fact, told in source.items():
@@ -132,6 +133,33 @@ def platforms_check(
             raise typer.Exit(ExitCode.USAGE)
         return
     print(f"{file}: platform {platform.name} can be used ({platform.descr})")
+
+
+def _probe(name: str) -> dict[str, Any] | None:
+    from dataclasses import asdict
+
+    from dpam_hpc.probe import keeping
+
+    probe, _ = keeping.heard(name)
+    return asdict(probe) if probe else None
+
+
+def _show_probe(name: str) -> None:
+    """What was measured of scratch there, in a line a place, if it was kept."""
+    from dpam_hpc.probe import keeping
+
+    path = keeping.path_of(name)
+    probe, why_not = keeping.heard(name)
+    if probe is None:
+        print(why_not or "no probe is kept: dpam-hpc probe measures scratch and shared folder")
+        return
+    print(f"probe of {probe.date} on {probe.host}: {path}\n")
+    table = _table("measured", "folder", "type", "create ms", "read ms", "mkdir ms", "stat ms")
+    for place in probe.places:
+        kinds = ("create", "read", "mkdir", "stat")
+        times = (place.latency[k].median if k in place.latency else "-" for k in kinds)
+        _add(table, place.name, place.path or place.problem, place.filesystem or "-", *times)
+    _print(table)
 
 
 def _table(*columns: str) -> Table:

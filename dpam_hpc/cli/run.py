@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dpam_hpc.cli.completing import target_ids
 from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ExitCode
+
+if TYPE_CHECKING:
+    from dpam_hpc.node.station import Station
 
 
 def run(
@@ -97,7 +101,7 @@ def _run(run_settings: Any, sources: dict[str, str], json: bool) -> int:
         expected_targets=len(targets),
         shutdown=shutdown,
         on_tick=display,
-        station=Station.of_run(run_settings.work_dir.absolute(), {"sources": sources}),
+        station=_station(run_settings.work_dir.absolute(), {"sources": sources}),
     )
     try:
         with shutdown, session:
@@ -122,6 +126,22 @@ def _run(run_settings: Any, sources: dict[str, str], json: bool) -> int:
         )
         return ExitCode.FAILURES
     return ExitCode.DONE
+
+
+def _station(work_dir: Path, about: Mapping[str, Any]) -> Station:
+    """A run's, with scratch tried as a probe of this machine has measured, if there is one."""
+    from dpam_hpc.node.scratch import CANDIDATES
+    from dpam_hpc.node.station import Station
+    from dpam_hpc.probe.keeping import any_kept
+
+    if not any_kept():
+        return Station.of_run(work_dir, about)
+    from dpam_hpc.probe import choosing
+
+    order = choosing.for_this_machine(CANDIDATES)
+    for remark in order.remarks:
+        print(f"scratch: {remark}", file=sys.stderr)
+    return Station.of_run(work_dir, about, order.candidates, order.by)
 
 
 def _same_command() -> str:

@@ -24,6 +24,8 @@ class Verb:
 VERBS = {
     "run": Verb("run", "run", "Align proteins with their candidates; leave the hits."),
     "init": Verb("init", "init", "Set a working folder up: look, ask, write dpam-hpc.toml."),
+    "doctor": Verb("doctor", "doctor", "Is everything there? A row a check, with what to do."),
+    "probe": Verb("probe", "probe", "How fast scratch and shared folders are; what that means."),
     "submit": Verb("submit", "submit", "Submit a working folder to the cluster."),
     "status": Verb("status", "status", "Where the run that was submitted last stands."),
     "resume": Verb("submit", "resume", "Submit what is left of the last run."),

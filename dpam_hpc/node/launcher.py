@@ -114,7 +114,7 @@ class IterativeDali:
         self._lock.keep_alive(lambda: self._shutdown.ask(LOST, at_once=True))
         if self._lock.took_over:
             log.warning("took over from a run that died: process %d", self._lock.took_over.pid)
-        needed = self._space_needed()
+        needed = space_needed(self._settings, self._expected_targets)
         fallback = station.last_resort or run_folder
         choice = scratch.choose(
             fallback,
@@ -126,6 +126,8 @@ class IterativeDali:
             log.warning("scratch: %s", problem)
         if choice.is_fallback:
             log.warning("scratch: %s is used, which is slow", fallback)
+        elif station.scratch_by and self._settings.scratch_dir is None:
+            log.info("scratch: %s, in the order of %s", choice.folder, station.scratch_by)
         for swept in scratch.sweep([choice.folder, fallback]):
             log.info("removed %s, left by a run that died", swept)
 
@@ -247,16 +249,17 @@ class IterativeDali:
                     "build it anew from them: dpam-hpc bundle build",
                 )
 
-    def _space_needed(self) -> int:
-        """Bytes of scratch that the run may fill, besides the floor that stays free."""
-        needed = int(self._settings.min_free_gb * 1e9) + self._settings.workers * BYTES_A_WORKER
-        bundle = self._settings.templates
-        if bundle is None:
-            templates = ALL_TEMPLATES
-            if self._expected_targets:
-                templates = min(templates, cost.TYPICAL_CANDIDATES * self._expected_targets)
-            return needed + templates * BYTES_A_TEMPLATE
-        return needed + (0 if scratch.is_local(bundle) else _size(bundle))
+
+def space_needed(run_settings: settings.RunSettings, targets: int | None) -> int:
+    """Bytes of scratch that a run may fill, with the floor that stays free."""
+    needed = int(run_settings.min_free_gb * 1e9) + run_settings.workers * BYTES_A_WORKER
+    bundle = run_settings.templates
+    if bundle is None:
+        templates = ALL_TEMPLATES
+        if targets:
+            templates = min(templates, cost.TYPICAL_CANDIDATES * targets)
+        return needed + templates * BYTES_A_TEMPLATE
+    return needed + (0 if scratch.is_local(bundle) else _size(bundle))
 
 
 def _size(path: Path) -> int:

@@ -24,6 +24,8 @@ CLAIM = "claim"
 CANDIDATES = ("$SLURM_TMPDIR", "$TMPDIR", "/tmp")  # noqa: S108 - what is made there is private
 ABANDONED_AFTER = 60.0
 """Seconds after which a folder without a claim is taken for one that died while it was made."""
+REMOVED_WITHIN = 40
+"""Looks, twenty a second, at whether a folder on a shared file system can be removed now."""
 
 # Types of file systems that several machines may share; whatever is not local is not taken.
 LOCAL_TYPES = frozenset(
@@ -53,10 +55,9 @@ def choose(
     is a StorageError. Where no place will do the working folder is the fallback.
     """
     if explicit is not None:
-        problem = _problem(explicit, need)
-        if problem:
+        if found := problem(explicit, need):
             raise StorageError(
-                f"scratch folder {explicit} {problem}",
+                f"scratch folder {explicit} {found}",
                 "name another with --scratch-dir, or leave it out to have one chosen",
             )
         shared = _shared_type(explicit)
@@ -65,16 +66,17 @@ def choose(
         )
     choice = Choice(work_dir, is_fallback=True)
     for name, folder in _places(candidates or CANDIDATES, environment):
-        problem = "is not set" if folder is None else _problem(folder, need)
-        if folder is not None and not problem and (shared := _shared_type(folder)):
-            problem = f"is on a shared file system ({shared})"
-        if folder is not None and not problem:
+        if folder is None:
+            continue
+        found = problem(folder, need)
+        if not found and (shared := _shared_type(folder)):
+            found = f"is on a shared file system ({shared})"
+        if not found:
             return Choice(folder, choice.refused)
-        if folder is not None:
-            choice.refused.append(f"{name} {problem}")
-    if problem := _problem(work_dir, need):
+        choice.refused.append(f"{name} {found}")
+    if found := problem(work_dir, need):
         raise StorageError(
-            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {problem}",
+            f"there is no scratch: {'; '.join(choice.refused)}; the fallback {work_dir} {found}",
             "free some room, or name a folder with --scratch-dir",
         )
     return choice
@@ -94,7 +96,7 @@ def _places(
     return places
 
 
-def _problem(folder: Path, need: int) -> str:
+def problem(folder: Path, need: int) -> str:
     """What keeps ``folder`` from being scratch, apart from where it lies; empty if nothing."""
     if not folder.is_absolute():
         return "is no absolute path"
@@ -191,6 +193,14 @@ class Scratch:
         _remove(self.folder)
         with suppress(OSError):
             os.close(self._claim)
+        # An open file stays under another name in a shared folder (NFS, FUSE) until it is closed.
+        for _ in range(REMOVED_WITHIN):
+            if not self.folder.exists():
+                return
+            with suppress(OSError):
+                self.folder.rmdir()
+                return
+            time.sleep(0.05)
 
 
 def sweep(places: Sequence[Path]) -> list[Path]:

@@ -20,8 +20,9 @@ class Station:
     records are those of all starts. ``rank`` grows with each start. ``deadline`` is when the job's
     time is up, in seconds since the epoch. ``keep_bundle`` tells at the end whether the node's copy
     of the bundle is left for tasks to come. ``begins_once``: what ``redo`` has begun an earlier
-    start's journal tells, and it is not begun anew. ``about``: what else the journal is to hold of
-    this start.
+    start's journal tells, and it is not begun anew. ``scratch_by``: what decided on the order
+    of the candidates, if it was not the platform's file. ``about``: what else the journal is to
+    hold of this start.
     """
 
     folder: Path
@@ -29,6 +30,7 @@ class Station:
     lease: Lease = RUN_LEASE
     rank: int = 0
     scratch_candidates: tuple[str, ...] = ()
+    scratch_by: str = ""
     last_resort: Path | None = None
     deadline: float | None = None
     keep_bundle: Callable[[], bool] = lambda: False
@@ -36,7 +38,19 @@ class Station:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_run(cls, work_dir: Path, about: Mapping[str, Any] | None = None) -> Station:
+    def of_run(
+        cls,
+        work_dir: Path,
+        about: Mapping[str, Any] | None = None,
+        scratch_candidates: tuple[str, ...] = (),
+        scratch_by: str = "",
+    ) -> Station:
         """The one of all runs in ``work_dir``."""
         folder = work_dir / target.OWN_FOLDER
-        return cls(folder, lambda: Journal(folder / target.JOURNAL), about=about or {})
+        return cls(
+            folder,
+            lambda: Journal(folder / target.JOURNAL),
+            scratch_candidates=scratch_candidates,
+            scratch_by=scratch_by,
+            about=about or {},
+        )

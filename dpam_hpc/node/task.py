@@ -117,6 +117,7 @@ def work_off(
         LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
+        scratch_by=plan.scratch_by,
         last_resort=start.last_resort,
         deadline=start.deadline,
         begins_once=True,

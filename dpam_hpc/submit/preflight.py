@@ -9,12 +9,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from dpam_hpc import __version__
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, DpamHpcError, ImageError, SchedulerError
-from dpam_hpc.image.identity import architecture
-from dpam_hpc.image.inspecting import dpam_hpc_version
+from dpam_hpc.image import fitness
 from dpam_hpc.node import run_lock
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
@@ -93,19 +91,9 @@ def _paths(settings: SubmitSettings) -> list[str]:
 
 def _image(image: Path, platform: Platform) -> list[str]:
     try:
-        has = architecture(image)
+        fitness.check(image, platform.node_architecture(), platform.name)
     except ImageError as error:
-        return [error.what]
-    needs = platform.node_architecture()
-    if has != needs:
-        return [f"{image} is made for {has}, and the nodes of {platform.name} are {needs}"]
-    made_by = dpam_hpc_version(image)
-    if made_by and made_by != __version__:
-        # What one writes into the run folder the other may read in another way.
-        return [
-            f"{image} has dpam-hpc {made_by} in it, and this is {__version__}: build it anew, or"
-            " submit with the same version"
-        ]
+        return [": ".join(filter(None, (error.what, error.hint)))]
     return []
 
 

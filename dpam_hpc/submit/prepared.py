@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dpam_hpc.clock import clock
 from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.platforms.model import Platform
+from dpam_hpc.probe.meaning import Order
 from dpam_hpc.run_dir import Job, RunDir
 from dpam_hpc.settings import SubmitSettings
 from dpam_hpc.submit.render import JobScript, Renderer
@@ -25,7 +26,10 @@ MAX_JITTER = 60
 
 @dataclass
 class Prepared:
-    """A run that is planned and not written; ``remarks`` are for the user."""
+    """A run that is planned and not written; ``remarks`` are for the user.
+
+    ``scratch`` has the platform's candidates, in the order in which a node is to try them.
+    """
 
     settings: SubmitSettings
     platform: Platform
@@ -35,6 +39,7 @@ class Prepared:
     cpus: int
     multi_node: bool
     done_before: int
+    scratch: Order
     image: ImageIdentity | None = None
     remarks: list[str] = field(default_factory=list)
 
@@ -98,7 +103,7 @@ class Prepared:
             access=scheduler.access_arguments(given),
             sbatch_args=settings.sbatch_arg,
             modules=container.modules if self.image else (),
-            scratch=platform.scratch.candidates,
+            scratch=self.scratch.candidates,
             last_resort=platform.scratch.last_resort,
             container_command=container.command,
             container_tmp_dir=container.tmp_dir or "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -98,15 +98,19 @@ class Renderer:
         general = f"{script.scheduler}-{script.mode}.sh.j2"
         if script.scheduler == "local":
             general = "local.sh.j2"
-        return self._render([f"{script.platform}.sh.j2", general], script)
+        return self._render([f"{script.platform}.sh.j2", general], script.values())
 
     def node(self, script: JobScript) -> str:
         """What runs once a node."""
-        return self._render([f"{script.platform}-node.sh.j2", NODE_TEMPLATE], script)
+        return self._render([f"{script.platform}-node.sh.j2", NODE_TEMPLATE], script.values())
 
-    def _render(self, names: list[str], script: JobScript) -> str:
+    def on_node(self, platform: str, values: Mapping[str, Any]) -> str:
+        """A job of one command on one node; ``on_node.py`` says what the template knows."""
+        return self._render([f"{platform}-on-node.sh.j2", "on-node.sh.j2"], values)
+
+    def _render(self, names: list[str], values: Mapping[str, Any]) -> str:
         try:
-            return self._environment.select_template(names).render(script.values())
+            return self._environment.select_template(names).render(values)
         except jinja2.TemplateError as error:
             where = getattr(error, "filename", None) or getattr(error, "name", None) or names[-1]
             for frame in traceback.extract_tb(error.__traceback__):

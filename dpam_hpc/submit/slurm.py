@@ -36,21 +36,21 @@ class Slurm:
         """Submit a batch script; options of ``sbatch`` override those of the script."""
         name = texts.job_name(_text(script), script, arguments)
         try:
-            done = self._ask(texts.sbatch(script, arguments))
+            done = self._run(texts.sbatch(script, arguments))
         except TimedOut as error:
             raise SchedulerError(str(error), texts.may_exist(name)) from None
         return texts.submitted_id(done.returncode, done.stdout, done.stderr, name)
 
     def test(self, script: Path, arguments: Sequence[str]) -> str:
         """When SLURM thinks that it would start, in its words; SchedulerError if it refuses."""
-        done = self._call(texts.sbatch_test(script, arguments))
+        done = self.ask(texts.sbatch_test(script, arguments))
         return texts.tested(done.returncode, done.stdout, done.stderr)
 
     def status(self, jobs: Sequence[str]) -> list[JobStatus]:
         """One question to the controller, and one to accounting for what it has forgotten."""
         if not jobs:
             return []
-        done = self._call(texts.squeue(jobs))
+        done = self.ask(texts.squeue(jobs))
         known = {
             (s.job, s.index): s for s in texts.queued(done.returncode, done.stdout, done.stderr)
         }
@@ -73,18 +73,18 @@ class Slurm:
     def cancel(self, jobs: Sequence[str]) -> None:
         """Cancel jobs or elements; what is over already is no error."""
         if jobs:
-            done = self._call(texts.scancel(jobs))
+            done = self.ask(texts.scancel(jobs))
             texts.cancelled(done.returncode, done.stdout, done.stderr)
 
     def max_array_size(self) -> int | None:
         """What the controller's settings say."""
-        done = self._call(texts.scontrol_config())
+        done = self.ask(texts.scontrol_config())
         return texts.max_array_size(done.returncode, done.stdout, done.stderr)
 
     def release(self, jobs: Sequence[str]) -> None:
         """Release jobs that are held, as after a failed launch."""
         if jobs:
-            done = self._call(texts.scontrol_release(jobs))
+            done = self.ask(texts.scontrol_release(jobs))
             texts.released(done.returncode, done.stdout, done.stderr)
 
     def _accounted(self, jobs: Sequence[str]) -> list[JobStatus]:
@@ -92,7 +92,7 @@ class Slurm:
         if not jobs or not self._accounts:
             return []
         try:
-            done = self._call(texts.sacct(jobs))
+            done = self.ask(texts.sacct(jobs))
             known = texts.accounted(done.returncode, done.stdout, done.stderr)
         except SchedulerError:
             return []  # then those jobs are unknown, which is said
@@ -100,16 +100,17 @@ class Slurm:
             self._accounts = False
         return known or []
 
-    def _call(self, argv: Sequence[str]) -> Captured:
+    def ask(self, argv: Sequence[str]) -> Captured:
+        """What a command answers; SchedulerError if it is missing or does not in time."""
         try:
-            return self._ask(argv)
+            return self._run(argv)
         except TimedOut as error:
             raise SchedulerError(
                 str(error),
                 f"the scheduler is busy or down: try again later, or set {TIMEOUT_VARIABLE}",
             ) from None
 
-    def _ask(self, argv: Sequence[str]) -> Captured:
+    def _run(self, argv: Sequence[str]) -> Captured:
         try:
             return command.capture(argv, timeout=self._timeout, env=self._environment)
         except FileNotFoundError:

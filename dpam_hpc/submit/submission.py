@@ -10,6 +10,7 @@ from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.image.identity import identify
 from dpam_hpc.platforms.model import Partition, Platform
+from dpam_hpc.probe import choosing
 from dpam_hpc.run_dir import Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
 from dpam_hpc.submit import preflight
@@ -74,6 +75,10 @@ def prepare(
     planned = shape(seconds, len(left), cpus, limits, multi_node)
     if correction != 1.0:
         remarks.append(f"predictions are {correction:.2f} x the model's, as earlier runs measured")
+    order = choosing.for_platform(platform, platform.scratch.candidates)
+    if settings.scratch_dir is None:
+        remarks += [f"scratch is tried as {order.by} has measured"] if order.by else []
+        remarks += order.remarks
     return Prepared(
         settings,
         platform,
@@ -83,6 +88,7 @@ def prepare(
         cpus,
         multi_node,
         len(chosen) - len(left),
+        order,
         identify(settings.image) if settings.image else None,
         remarks,
     )
@@ -117,6 +123,7 @@ def write(
             submit=settings.model_dump(mode="json", exclude_unset=True),
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
             image=prepared.image,
+            scratch_by=prepared.scratch.by,
             version=__version__,
             sources=dict(sources or {}),
         )

@@ -13,20 +13,28 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from io import StringIO
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
+
+from rich.console import Console
 
 from dpam_hpc import clock, dpam_state, journal, toml_file
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import ProgramFailed, Unusable
 from dpam_hpc.align.dali import texts
+from dpam_hpc.doctor import report as doctor_report
+from dpam_hpc.doctor import show as doctor_show
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.node import run_lock, staging
 from dpam_hpc.platforms import library, reading
 from dpam_hpc.platforms.toml_lines import key_lines
 from dpam_hpc.report import gather, status, tables
 from dpam_hpc.report import texts as texts_of_report
+from dpam_hpc.probe import keeping, meaning
+from dpam_hpc.report import probe as report_probe
+from dpam_hpc.report import status
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
 from dpam_hpc.setup import slurm_facts
@@ -284,6 +292,23 @@ def state_files(content: bytes) -> None:
         files.begin_batch_again(["P"])
 
 
+def probe(content: bytes) -> None:
+    """A kept probe, and a node's answer, that are taken can be used and shown, and read again."""
+    console = Console(file=StringIO(), width=80)
+    with suppress(ValueError):
+        kept = keeping.from_json(content)
+        assert keeping.from_json(keeping.as_json(kept)) == kept and kept.date
+        names = [place.name for place in kept.places]
+        order = meaning.order(names, kept)
+        assert sorted(order.candidates) == sorted(names)
+        report_probe.show(kept, meaning.TYPICAL, "told", names, console)
+    with suppress(ValueError):
+        answer = doctor_report.from_json(content)
+        written = json.loads(answer.as_json())
+        assert written["worst"] in ("ok", "warning", "problem")
+        doctor_show.show(answer, console)
+
+
 PARSERS: dict[str, Callable[[bytes], None]] = {
     "pdb": pdb,
     "dali": dali,
@@ -296,6 +321,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
     "run_folder": run_folder,
     "lock": lock,
     "state_files": state_files,
+    "probe": probe,
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import slowfs
 
 from dpam_hpc.errors import ExitCode, StorageError
 from dpam_hpc.node import scratch
@@ -367,3 +368,16 @@ def test_who_works_in_a_place_that_is_named_by_a_link_is_ended(tmp_path: Path) -
     with running(STAY, cwd=folder) as inside:
         assert sweep([tmp_path / "link"]) == [tmp_path / "link" / folder.name]
         assert inside.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.slow_fs
+@pytest.mark.skipif(bool(slowfs.why_none()), reason=slowfs.why_none())
+def test_nothing_is_left_on_a_shared_file_system(tmp_path: Path) -> None:
+    """The claim is open as the folder is removed: there it stays under another name until then."""
+    backing, share = tmp_path / "backing", tmp_path / "share"
+    backing.mkdir()
+    with slowfs.mounted(backing, share, options=("--nfs", "--latency-ms", 1)):
+        held = Scratch(share)
+        (held.folder / "cache").mkdir()
+        held.remove()
+        assert list(share.iterdir()) == []

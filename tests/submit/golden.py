@@ -16,6 +16,7 @@ import pytest
 from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
+from dpam_hpc.probe.meaning import Order
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
 from dpam_hpc.submit.prepared import Prepared
@@ -60,6 +61,7 @@ class Case:
             48,
             self.platform.scheduler.submit_mode == "multi-node",
             0,
+            Order(self.platform.scratch.candidates),
             self.identity(),
         )
 

@@ -1,0 +1,139 @@
+"""The verb ``doctor``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.errors import ConfigError, ExitCode, SchedulerError
+
+if TYPE_CHECKING:
+    from dpam_hpc.doctor.report import Report
+    from dpam_hpc.platforms.model import Platform
+    from dpam_hpc.settings import SubmitSettings
+
+WAIT = 600.0
+"""Seconds for a node to answer."""
+
+
+def doctor(
+    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
+    ] = None,
+    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
+    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
+    dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder on the nodes.")] = None,
+    scratch_dir: Annotated[
+        Path | None, path_option("Scratch on the nodes; else chosen there.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
+    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    on_node: Annotated[
+        bool, typer.Option("--on-node", help="Look on a compute node, by a short job.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for that node.")] = WAIT,
+    json: AsJson = False,
+    is_node: Annotated[bool, typer.Option("--is-node", hidden=True)] = False,
+) -> None:
+    """Is everything there that a run needs? A row a check, each trouble with what to do.
+
+    Exit codes: 0 no problem (there may be warnings), 10 a problem was found, 8 the scheduler
+    refuses or is silent (--on-node).
+    """
+    given: dict[str, Any] = {
+        "work_dir": work_dir, "platform": platform, "data_dir": data_dir, "templates": templates,
+        "image": image, "dali_home": dali_home, "scratch_dir": scratch_dir, "account": account,
+        "partition": partition,
+    }  # fmt: skip
+    report = _on_node(given, wait) if on_node else _here(given, is_node)
+    if json:
+        print(report.as_json())
+    else:
+        from rich.console import Console
+
+        from dpam_hpc.doctor.show import show
+
+        show(report, Console(highlight=False))
+    raise typer.Exit(ExitCode.PROBLEM if report.worst == "problem" else ExitCode.DONE)
+
+
+def _here(given: Mapping[str, Any], is_node: bool) -> Report:
+    from dpam_hpc.doctor import inputs
+    from dpam_hpc.doctor.context import Context
+    from dpam_hpc.doctor.examine import SHORT, examine
+    from dpam_hpc.patience import within
+    from dpam_hpc.settings import SubmitSettings
+
+    before = []
+    try:
+        settings = within(SHORT, lambda: resolved(given))
+    except ConfigError as error:
+        before.append(inputs.settings_row(error))
+        settings = SubmitSettings(**{k: v for k, v in given.items() if v is not None})
+    platform, reason = _platform(settings)
+    return examine(
+        Context(with_floor(settings, platform), platform, is_node), reason, before=before
+    )
+
+
+def _on_node(given: Mapping[str, Any], wait: float) -> Report:
+    from dpam_hpc.doctor.report import from_json
+
+    settings = resolved(given)
+    platform, _ = _platform(settings)
+    answer = ask_node("doctor", settings, platform, wait)
+    try:
+        return from_json(answer)
+    except ValueError as error:
+        raise SchedulerError(f"the node's answer cannot be read: {error}") from None
+
+
+def resolved(given: Mapping[str, Any]) -> SubmitSettings:
+    """Settings as ``submit`` has them."""
+    from dpam_hpc.settings import SubmitSettings, resolve_for
+
+    return resolve_for(SubmitSettings, given).settings
+
+
+def with_floor(settings: SubmitSettings, platform: Platform) -> SubmitSettings:
+    """With the free room that the platform asks for, unless the user does."""
+    if "min_free_gb" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"min_free_gb": platform.scratch.min_free_gb})
+
+
+def ask_node(
+    verb: str, settings: SubmitSettings, platform: Platform, wait: float, *more: str
+) -> bytes:
+    """What a verb prints as JSON on a compute node, by a job."""
+    from dpam_hpc.submit.on_node import OnNode
+    from dpam_hpc.submit.platform_choice import renderer, scheduler_by_kind
+
+    scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
+    command = [verb, *arguments_of(settings, platform), *more, "--json", "--is-node"]
+    return OnNode(settings, platform, scheduler).ask(
+        command, renderer(), wait, lambda text: print(text, file=sys.stderr, flush=True)
+    )
+
+
+def arguments_of(settings: SubmitSettings, platform: Platform) -> list[str]:
+    """The settings as a command line: on the node no other source of them is needed."""
+    words = [str(settings.work_dir.absolute()), "--platform", platform.name]
+    for name in ("data_dir", "templates", "image", "dali_home", "scratch_dir"):
+        path = getattr(settings, name)
+        if path is not None:
+            words += ["--" + name.replace("_", "-"), str(path.absolute())]
+    return words
+
+
+def _platform(settings: SubmitSettings) -> tuple[Platform, str]:
+    from dpam_hpc.submit.platform_choice import choose
+
+    return choose(settings.platform)

@@ -1,0 +1,1 @@
+"""Is everything there that a run needs: facts are gathered, judged, shown with a remedy each."""

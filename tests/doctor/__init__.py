@@ -1,0 +1,1 @@
+"""The verbs doctor and probe."""
