@@ -18,7 +18,7 @@ from dpam_hpc.errors import ConfigError
 VERSION = 1
 HEAD = "dpam-hpc journal"
 DAMAGED = ".damaged"
-DONE, FAILED, REDO = "done", "failed", "redo"
+DONE, FAILED, REDO, HELD = "done", "failed", "redo", "held"
 """States of a target in its record."""
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 WRITE_WITHIN = 3.0

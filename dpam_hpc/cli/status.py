@@ -28,20 +28,23 @@ def status(
     """Where the run that was submitted last stands."""
     from rich.console import Console
 
+    from dpam_hpc.report import chain
     from dpam_hpc.report import status as report
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir or Path())
+    runs = RunDir.last(run.work_dir) if run.place else [run]
     console = Console(markup=False)  # names of nodes and folders may hold brackets
     while True:
-        found = _look(run)
+        found = _look(runs)
         if json:
-            print(report.as_json(found))
+            print(chain.as_json(runs, found) if run.place else report.as_json(found[0]))
         else:
             if watch and console.is_terminal:
                 console.clear()
-            console.print(report.table(found), highlight=False)
-        if not watch or not found.queued:
+            shown = chain.table(runs, found) if run.place else report.table(found[0])
+            console.print(shown, highlight=False)
+        if not watch or not any(each.queued for each in found):
             return
         time.sleep(WATCH_EVERY)
 
@@ -57,10 +60,13 @@ def cancel(
 
     trust.check((work_dir or Path()) / OWN_FOLDER)
     run = RunDir.latest(work_dir or Path())
-    run.cancel()
-    jobs = [job["job"] for job in run.jobs()]
+    runs = RunDir.last(run.work_dir)
+    for each in runs:
+        each.cancel()
+    # The last first: what waits for another would begin as soon as that one ends.
+    jobs = [job["job"] for each in reversed(runs) for job in each.jobs()]
     scheduler_by_kind(run.plan().scheduler, run.work_dir).cancel(jobs)
-    print(f"run {run.id}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
+    print(f"run {run.chain}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
 
 
 def logs(
@@ -71,27 +77,46 @@ def logs(
     """The end of a task's log, or what is known of a target; of all tasks if none is named."""
     from dpam_hpc.run_dir import RunDir
 
-    run = RunDir.latest(work_dir)
-    plan = run.plan()
-    if what and not (what.isdecimal() and int(what) < len(plan.tasks)):
-        number = next(
-            (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
-        )
-        if number is None:
-            raise ConfigError(f"run {run.id} has no target and no task {what}")
-        print(f"{what} is in task {number}")
-        for record in run.records(number):
-            if record["target"] == what:
-                facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-                print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
-        what = str(number)
-    found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
-    if not found:
+    printed = False
+    known = False
+    last = RunDir.latest(work_dir)
+    for run in RunDir.last(last.work_dir):
+        number = _task_of(run, what)
+        if what and number is None:
+            continue
+        known = True
+        if number is not None and not what.isdecimal():
+            print(f"{what} is in task {number}" + (f" of stage {run.place}" if run.place else ""))
+            _print_records(run, number, what)
+        for path in run.logs():
+            if number is None or _is_of_task(run, path, number):
+                printed = True
+                print(f"==> {path} <==")
+                text = path.read_text(errors="replace")
+                print("\n".join(_printable(line) for line in text.splitlines()[-lines:]))
+    if not known:
+        raise ConfigError(f"run {last.chain} has no target and no task {what}")
+    if not printed:
         print("nothing was logged yet")
-    for path in found:
-        print(f"==> {path} <==")
-        text = path.read_text(errors="replace")
-        print("\n".join(_printable(line) for line in text.splitlines()[-lines:]))
+
+
+def _task_of(run: RunDir, what: str) -> int | None:
+    """The task that a number or a target's id means; None if the run has none such."""
+    plan = run.plan()
+    if what.isdecimal() and int(what) < len(plan.tasks):
+        return int(what)
+    if not what:
+        return None
+    return next(
+        (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
+    )
+
+
+def _print_records(run: RunDir, number: int, target: str) -> None:
+    for record in run.records(number):
+        if record["target"] == target:
+            facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
+            print("  " + _printable(", ".join(f"{k} {v}" for k, v in facts.items())))
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -103,16 +128,17 @@ def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
     return not index
 
 
-def _look(run: RunDir) -> RunStatus:
-    """A run's status; where the scheduler is silent what the folder alone tells, and that."""
-    from dpam_hpc.report.status import look
+def _look(runs: list[RunDir]) -> list[RunStatus]:
+    """Where runs stand; where the scheduler is silent what the folders alone tell, and that."""
+    from dpam_hpc.report.chain import look
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
 
     try:
-        return look(run, scheduler_by_kind(run.plan().scheduler, run.work_dir))
+        return look(runs, scheduler_by_kind(runs[0].plan().scheduler, runs[0].work_dir))
     except SchedulerError as error:
-        found = look(run, None)
-        found.problem = f"what the scheduler says is not known: {error.what}"
+        found = look(runs, None)
+        for each in found:
+            each.problem = f"what the scheduler says is not known: {error.what}"
         print(f"dpam-hpc: {error.what}", file=sys.stderr)
         return found
 

@@ -61,6 +61,15 @@ def submit(
     dpam_state: Annotated[
         bool | None, typer.Option("--dpam-state", help="Write dpam's state files too.")
     ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="dpam's steps: 7 (the default), all, 7-13, 8-, 1-6 or 7,8.")
+    ] = None,
+    dpam: Annotated[
+        str | None, typer.Option(help="The dpam command on the nodes, for steps other than 7.")
+    ] = None,
+    skip_addss: Annotated[
+        bool | None, typer.Option("--skip-addss", help="dpam's step 2 without psipred.")
+    ] = None,
     sbatch_arg: Annotated[
         list[str] | None, typer.Option(help="An option for sbatch, --name=value; again for more.")
     ] = None,
@@ -77,6 +86,8 @@ def submit(
 
     Exit codes: 0 submitted, 2 not possible as asked, 8 the scheduler refuses or is silent.
     """
+    from dpam_hpc.cli.chain import submit_chain
+    from dpam_hpc.pipeline.steps import DALI, parse
     from dpam_hpc.settings import SubmitSettings, resolve_for
 
     given: dict[str, Any] = {
@@ -86,9 +97,15 @@ def submit(
         "scratch_dir": scratch_dir, "dali_workers": dali_workers, "dali_home": dali_home,
         "aligner": aligner, "cpus": cpus, "min_free_gb": min_free_gb, "grace": grace,
         "retry_failed": retry_failed, "redo": redo, "dpam_state": dpam_state,
-        "sbatch_arg": sbatch_arg or None,
+        "sbatch_arg": sbatch_arg or None, "steps": steps, "dpam": dpam, "skip_addss": skip_addss,
     }  # fmt: skip
     settings = resolve_for(SubmitSettings, given).settings
+    numbers = parse(settings.steps)
+    if numbers != (DALI,):
+        submit_chain(
+            settings, numbers, [], dry_run=dry_run, test_only=test_only, wait=wait, json=json
+        )
+        return
     _submit(settings, None, None, dry_run=dry_run, test_only=test_only, wait=wait, json=json)
 
 
@@ -112,6 +129,7 @@ def resume(
     Exit code 0 too where nothing is left.
     """
     from dpam_hpc import trust
+    from dpam_hpc.cli.chain import resume_chain
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.earlier import over
@@ -129,6 +147,10 @@ def resume(
         settings = SubmitSettings(**values)
     except ValueError as error:
         raise ConfigError(f"run {run.id} cannot go on with these settings: {error}") from None
+    if run.place:
+        runs = RunDir.last(work_dir or Path())
+        resume_chain(settings, runs, dry_run=dry_run, wait=wait, json=json)
+        return
     if redo:  # what earlier runs have done does not count; the run's own journals do
         seen = settings.model_copy(update={"redo": False, "retry_failed": retry_failed})
         left = left_of(run, over(seen, run))
@@ -180,7 +202,7 @@ def _submit(
     if dry_run or test_only:
         _show(prepared, scheduler if test_only else None, json)
         return
-    before = RunDir.all(settings.work_dir)[-1:]
+    before = RunDir.last(settings.work_dir)
     run = submission.write(prepared, renderer())
     for earlier in before:
         take_from(earlier)

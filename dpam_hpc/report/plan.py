@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.clock import clock
 from dpam_hpc.submit.shape import STARTUP
@@ -27,14 +27,19 @@ def print_plan(prepared: Prepared) -> None:
     before = f" ({prepared.done_before} more are done or failed)" if prepared.done_before else ""
     jobs = len(prepared.jobs())
     kind = f"nodes of {jobs} job{'s' if jobs > 1 else ''}" if prepared.multi_node else "tasks"
+    pairs = "" if prepared.stage else f", {found.pairs} pairs"
     rows = [
-        ("targets", f"{len(found.costs)}{before}, {found.pairs} pairs"),
+        ("targets", f"{len(found.costs)}{before}{pairs}"),
         ("work", f"{_hours(sum(loads))} of CPU time predicted"),
         ("jobs", f"{shape.tasks} {kind}, {shape.at_once} at a time{where}"),
         ("a task", f"{_clock(max(loads) / prepared.cpus)} on {prepared.cpus} processors predicted"),
         ("spread", f"{_spread(loads):.1%} between the largest and the smallest task"),
         ("time limit", clock(shape.time_limit)),
     ]
+    if prepared.stage:
+        stage = prepared.stage
+        most = f"{stage.at_once} at a time" if stage.at_once else "as many at a time as fit"
+        rows.append(("a target", f"{stage.cpus} processors, {stage.memory_mb} MB; {most}"))
     if prepared.image:
         image = prepared.image
         size = f"{image.bytes / 1e6:,.0f} MB"
@@ -60,8 +65,15 @@ def as_json(
     prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
 ) -> str:
     """The plan for programs; documented in docs/cluster.md."""
+    return json.dumps(content(prepared, run, jobs, scripts), indent=1)
+
+
+def content(
+    prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The same as values."""
     loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
-    content = {
+    found: dict[str, Any] = {
         "run": run,
         "jobs": list(jobs),
         "platform": prepared.platform.name,
@@ -81,8 +93,8 @@ def as_json(
         "problems": [list(problem) for problem in prepared.found.problems],
     }
     if scripts is not None:
-        content["scripts"] = dict(scripts)
-    return json.dumps(content, indent=1)
+        found["scripts"] = dict(scripts)
+    return found
 
 
 def _spread(loads: list[float]) -> float:
