@@ -15,7 +15,7 @@ from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.pipeline.outputs import Files
-from dpam_hpc.pipeline.steps import DALI, Stage, stage_name, stages
+from dpam_hpc.pipeline.steps import DALI, STEPS, Stage, stage_name, stages
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
@@ -60,12 +60,14 @@ def prepare(
     for stage in stages(numbers):
         record = stage.record if stage.numbers != (DALI,) else ""
         again = settings.retry_failed or (settings.redo and not resumed)
-        failed = set() if again or not record else _failed(settings.work_dir, record)
-        chosen = [target for target in chosen if target not in failed]
         if record:
             left = _left(folder, stage, chosen, pending, settings.redo, done.get(stage.name, set()))
+            failed = set() if again else _failed(settings.work_dir, record)
+            stuck = {target for target in left if target in failed and target not in pending}
+            left = [target for target in left if target not in stuck]
+            chosen = [target for target in chosen if target not in stuck]
         else:
-            left, chosen = _left_of_dali(settings, chosen, pending, resumed)
+            left, chosen = _left_of_dali(settings, folder, chosen, pending, resumed)
         if left and record:
             prepared.append(
                 planned_stage(settings, platform, scheduler, folder, stage, left, len(chosen))
@@ -169,6 +171,7 @@ def _left(
 
 def _left_of_dali(
     settings: SubmitSettings,
+    folder: WorkFolder,
     chosen: Sequence[str],
     pending: set[str],
     resumed: Sequence[RunDir],
@@ -180,9 +183,26 @@ def _left_of_dali(
         seen = settings.model_copy(update={"redo": False})
     finished = over(seen, own if settings.redo else None)
     left = [target for target in chosen if target in pending or target not in finished]
+    if not settings.redo:
+        left = [target for target in left if target in pending or not _has_hits(folder, target)]
     working = set(left)
     failed = _failed(settings.work_dir, aligners.load(aligners.find(settings.aligner)).step)
-    return left, [target for target in chosen if target in working or target not in failed]
+    goes_on = [
+        target
+        for target in chosen
+        if target in working or target not in failed or _has_hits(folder, target)
+    ]
+    return left, goes_on
+
+
+def _has_hits(folder: WorkFolder, target: str) -> bool:
+    """Whether step 7 was done by others; none but a marker may be upstream's failure."""
+    try:
+        files = Files(folder, target)
+        hits = files.path(STEPS[DALI], STEPS[DALI].always[0])
+        return not files.missing(DALI) and hits.stat().st_size > 0
+    except (OSError, StorageError):
+        return False
 
 
 def _failed(work_dir: Path, step: str) -> set[str]:

@@ -274,7 +274,7 @@ def test_what_is_done_is_not_planned(login: Login) -> None:
     plan = login.plan("--steps", "1-13")
     assert [(s["stage"], s["targets"], s["done_before"]) for s in plan] == [
         ("1-6", 1, 2),
-        ("7", 3, 0),  # dpam-hpc has no record of them: the node verifies
+        ("7", 1, 2),
         ("8-13", 3, 0),
     ]
     said = login.submit("--steps", "8-13", "--wait").stdout
