@@ -77,7 +77,13 @@ class StageRun:
 
     def __enter__(self) -> StageRun:
         with ExitStack() as stack:
-            self._open(stack)
+            try:
+                self._open(stack)
+            except OSError as error:
+                raise StorageError(
+                    f"{self._settings.work_dir} cannot be worked in: {error}",
+                    "a run reads and writes in its working folder",
+                ) from None
             self._exit = stack.pop_all()
         return self
 
