@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from dpam_hpc.submit.prepared import Prepared
     from dpam_hpc.submit.scheduler import Scheduler
 
-LOOK_EVERY = 5.0
+LOOK_FIRST, LOOK_EVERY = 0.5, 5.0
+"""Seconds between two looks: at first, and in the long run."""
 
 
 def submit_chain(
@@ -108,6 +109,7 @@ def _wait(runs: Sequence[RunDir], scheduler: Scheduler) -> int:
     """Until no job of the chain is queued any more; 0 if all its targets are done."""
     from dpam_hpc.report import chain as report
 
+    pause = LOOK_FIRST
     while True:
         try:
             found = report.look(runs, scheduler)
@@ -124,7 +126,8 @@ def _wait(runs: Sequence[RunDir], scheduler: Scheduler) -> int:
                     )
                 bad = any(each.with_failures for each in found)
                 return ExitCode.FAILURES if bad else ExitCode.DONE
-        time.sleep(LOOK_EVERY)
+        time.sleep(pause)
+        pause = min(LOOK_EVERY, 1.5 * pause)
 
 
 def resume_chain(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import select
 import shlex
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import takewhile
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 LIMIT_BASE, LIMIT_FACTOR = 1800.0, 6.0
 """Seconds that every call of dpam may take, and how many times its prediction beside them."""
 LOOK_EVERY = 0.1
+OTHERS_END = 15.0
+"""Seconds within which a launcher on another node that has lost the task has ended its dpam, which
+writes the same files in place: more than a heartbeat of the lease."""
 LINES_KEPT = 100
 UNUSABLE_ID = "dpam's step 2 cuts an id at its last dot, and step 5 does not find its files"
 
@@ -74,6 +78,7 @@ class StageRun:
         self._running: list[Call] = []
         self._progress = Progress()
         self._done: list[str] = []
+        self._postponed: list[str] = []
 
     def __enter__(self) -> StageRun:
         with ExitStack() as stack:
@@ -113,6 +118,8 @@ class StageRun:
         if self._folder.sharded:  # without it dpam takes the folder for a flat one
             (self._folder.root / STEPS[1].folder).mkdir(exist_ok=True)
         stack.callback(self._end_all)
+        if lock.took_over is not None and lock.took_over.host != socket.gethostname():
+            select.select([self._shutdown.wakeup], [], [], OTHERS_END)
 
     def run(self, targets: Iterable[str]) -> Progress:
         """Work off ``targets``; those that are done already are looked at and skipped."""
@@ -123,29 +130,29 @@ class StageRun:
         begun = time.monotonic()
         earlier = [r for r in self._records.values() if r["state"] == FAILED]
         self._failures = FailureList(self._station.folder, earlier)
-        postponed: list[str] = []
         while waiting or self._running:
             while waiting and len(self._running) < progress.workers and not self._shutdown.reason:
                 target = waiting.popleft()
-                if self._is_too_long(target):
-                    postponed.append(target)
-                else:
-                    self._guarded(target, partial(self._begin, target))
+                self._guarded(target, partial(self._begin, target))
             if self._shutdown.reason:
                 self._end_in_time()
                 break
             self._look()
             progress.busy, progress.seconds = len(self._running), time.monotonic() - begun
             self._on_tick(progress)
-        if postponed and not self._shutdown.reason:
+        if self._postponed and not self._shutdown.reason:
             self._shutdown.ask(TIME_IS_SHORT)
         self._tell_batch()
         progress.seconds = time.monotonic() - begun
         return progress
 
-    def _is_too_long(self, target: str) -> bool:
+    def _is_too_long(self, target: str, left: Sequence[int]) -> bool:
+        """Whether what is left of a target does not fit into the job's time, by the prediction."""
         deadline = self._station.deadline
-        return bool(deadline) and time.time() + self._seconds.get(target, 0.0) > (deadline or 0.0)
+        share = sum(STEPS[n].seconds for n in left) / sum(
+            STEPS[n].seconds for n in self._stage.numbers
+        )
+        return deadline is not None and time.time() + share * self._seconds[target] > deadline
 
     # -- one target -------------------------------------------------------------------------------
 
@@ -180,6 +187,9 @@ class StageRun:
         if not left:
             self._finish(target, state.completed, found=True)
             return
+        if self._is_too_long(target, left):
+            self._postponed.append(target)
+            return
         before = {STEPS[n].name for n in numbers if n < left[0]}
         before |= state.completed & {STEPS[n].name for n in STEPS if n < left[0]}
         self._state.begin_steps(target, before, self._run_id, left[0])
@@ -189,7 +199,7 @@ class StageRun:
             return
         call = Call(
             target, left, self._dpam.argv(target, left), self._logs / f"{target}.log",
-            (LIMIT_BASE + LIMIT_FACTOR * self._seconds.get(target, 0.0))
+            (LIMIT_BASE + LIMIT_FACTOR * self._seconds[target])
             * self._settings.time_limit_factor,
         )  # fmt: skip
         self._running.append(call)

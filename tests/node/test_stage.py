@@ -10,12 +10,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from dpam_hpc.errors import ConfigError
+from dpam_hpc.node import stage
 from dpam_hpc.node.progress import Progress
+from dpam_hpc.node.run_lock import Holder
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.task import Start, work_off
 from dpam_hpc.pipeline.outputs import Files
@@ -361,6 +364,19 @@ def test_a_scheduler_that_signals_all_processes_kills_no_dpam(
         os.kill(each.pid, signal.SIGUSR1)
     assert process.wait(20) == 75
     assert records(run)[A]["state"] == "done", "it had the grace to end"
+
+
+def test_a_start_waits_for_what_another_node_may_still_write(
+    flat: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "OTHERS_END", 1.0)
+    run = flat.plan(UPTO6.numbers, (A,))
+    holder = Holder("elsewhere", 1, 1, "boot", "token", rank=0)
+    run.task_folder(0).mkdir(parents=True)
+    (run.task_folder(0) / "run.lock").write_text(json.dumps(asdict(holder)))
+    begun = time.monotonic()
+    assert flat.launch(run, restart=1).done == 1
+    assert time.monotonic() - begun > 1.0
 
 
 def test_a_lease_that_was_taken_ends_the_stage(flat: Site) -> None:

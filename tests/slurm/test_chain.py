@@ -90,7 +90,7 @@ class Chain(Site):
     def submit_all(self, work: Path, *more: str | Path) -> list[str]:
         printed = self.call(
             "submit", work, "--steps", "all", "--platform", "tests", "--data-dir", self.data,
-            "--dpam", self.dpam, "--dali-workers", "2", "--time", "20", "--json",
+            "--dpam", self.dpam, "--dali-workers", "2", "--time", "120", "--json",
             *self.runs_with, *more,
         )  # fmt: skip
         return [stage["jobs"][0] for stage in json.loads(printed)["stages"]]
