@@ -138,7 +138,10 @@ def plan_as_json(
     """The plan for programs; docs/schemas/chain-plan.schema.json describes it."""
     stages = []
     for n, each in enumerate(prepared):
-        stage = {"stage": stage_name(each.stage), "steps": list(numbers_of(each.stage))}
+        stage: dict[str, Any] = {
+            "stage": stage_name(each.stage),
+            "steps": list(numbers_of(each.stage)),
+        }
         if each.stage:
             stage |= {
                 "cpus_a_target": each.stage.cpus, "memory_mb_a_target": each.stage.memory_mb,

@@ -360,8 +360,8 @@ def test_a_scheduler_that_signals_all_processes_kills_no_dpam(
     run = flat.plan(UPTO6.numbers, (A,), grace=15.0)
     process = launch(flat, run, started)
     until(lambda: dpams(flat) and (flat.data / "calls").exists())
-    for each in [process, *dpams(flat)]:
-        os.kill(each.pid, signal.SIGUSR1)
+    for pid in [process.pid, *(each.pid for each in dpams(flat))]:
+        os.kill(pid, signal.SIGUSR1)
     assert process.wait(20) == 75
     assert records(run)[A]["state"] == "done", "it had the grace to end"
 
