@@ -86,10 +86,10 @@ class Plan:
     submit: dict[str, Any]
     keep_bundle: bool = False
     image: ImageIdentity | None = None
-    stage: Stage | None = None
     version: str = ""
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA
+    stage: Stage | None = None
 
     @property
     def targets(self) -> int:
