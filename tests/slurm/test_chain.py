@@ -44,6 +44,7 @@ def test_a_job_that_requeues_itself_is_not_over(cluster: Cluster, slurm: Slurm, 
     first = cluster.script(
         "#!/bin/bash\n#SBATCH --output=/dev/null\n#SBATCH --requeue\n"
         + array
+        + "PATH=/usr/bin:$PATH\n"  # the tests' own commands are for root
         + 'echo "first ${SLURM_RESTART_COUNT:-0}" >> ~/order\n'
         "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}\n"
         'if [ "${SLURM_RESTART_COUNT:-0}" = 0 ] && [ "${SLURM_ARRAY_TASK_ID:-0}" = 0 ]; then\n'
