@@ -33,6 +33,7 @@ class Site:
     data: Path
     dpam: Path
     sharded: bool
+    targets: tuple[str, ...] = TARGETS
     runs: int = 0
 
     def path(self, target: str, ending: str, number: int) -> Path:
@@ -73,7 +74,7 @@ class Site:
 
     def steps_upto(self, last: int) -> None:
         """Everything up to a step, by dpam itself, with upstream's hits for step 7."""
-        for target in TARGETS:
+        for target in self.targets:
             if self.sharded:  # else its steps do not find it
                 shutil.copy2(self.work / f"{target}.pdb", self.path(target, ".pdb", 1))
             hits = self.path(target, HITS, DALI)
@@ -106,18 +107,20 @@ class Site:
         (self.data / "calls").unlink(missing_ok=True)
 
 
-def make_site(root: Path, sharded: bool, cif: bool = False) -> Site:
+def make_site(
+    root: Path, sharded: bool, cif: bool = False, targets: tuple[str, ...] = TARGETS
+) -> Site:
     work = root / "my work"
     work.mkdir(parents=True)
     if sharded:
         (work / "step01_prepare").mkdir()
         (work / "step06_candidates").mkdir()
-    for target in TARGETS:
+    for target in targets:
         shutil.copyfile(replay.DATA / f"{target}.pdb", work / f"{target}.{'cif' if cif else 'pdb'}")
         (work / f"{target}.json").write_text("[]")
-    candidates = {target: replay.DATA / f"{target}_hits4Dali" for target in TARGETS}
+    candidates = {target: replay.DATA / f"{target}_hits4Dali" for target in targets}
     data = fake_dpam.make_data(root / "data", candidates)
-    return Site(root, work, data, fake_dpam.make(root / "bin"), sharded)
+    return Site(root, work, data, fake_dpam.make(root / "bin"), sharded, targets)
 
 
 def records(run: RunDir) -> dict[str, dict[str, Any]]:

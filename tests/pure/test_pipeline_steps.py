@@ -6,7 +6,7 @@ import pytest
 
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.pipeline import steps
-from dpam_hpc.pipeline.steps import ALL, STEPS, Stage
+from dpam_hpc.pipeline.steps import ALL, STARTING, STEPS, Stage
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_stage_asks_for_what_its_own_steps_need() -> None:
     (heavy,) = steps.stages((2,))
     assert (cheap.name, cheap.cpus, cheap.memory_mb) == ("4-6", 1, 2000)
     assert (heavy.cpus, heavy.memory_mb) == (4, 8000)
-    assert heavy.seconds(1000) == pytest.approx(10 + 2 * 2700)
+    assert heavy.seconds(1000) == pytest.approx(STARTING + 2 * 2700)
     assert heavy.seconds(500) > 50 * cheap.seconds(500)
 
 
