@@ -140,10 +140,8 @@ def test_a_preempted_stage_goes_on_and_the_next_one_waits(
     first, *_ = site.submit_all(work, "--partition", "flex")
     cluster.wait_for(lambda: (work / f"{A}.a3m").exists(), "a cut file")
     preempt(site, work, first)
-    cluster.wait_for(
-        lambda: site.status(work)["stages"][0]["tasks"][0]["starts"] >= 2, "a second start", 90
-    )
     found = site.wait_for_chain(work)
+    assert max(task["starts"] for task in found["stages"][0]["tasks"]) >= 2
     assert (found["done"], found["failed"], found["left"]) == (3, 0, 0)
     calls = fake_dpam.calls(site.data)
     of_a = [steps for target, steps in calls if target == A]
