@@ -1,4 +1,4 @@
-"""dpam_c2's state files: note that its step 7 is complete, so that it goes on with step 8.
+"""dpam_c2's state files: what is noted there of steps that are done, so that dpam goes on rightly.
 
 Format as dpam_c2 2.0.0 writes it: ``.P.dpam_state.json`` a target, ``_batch_state.json`` a folder.
 No dpam may be at work in the folder meanwhile: it rewrites both files from memory.
@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dpam_hpc.errors import StorageError
 
+EARLIER_STEPS = (
+    "PREPARE", "HHSEARCH", "FOLDSEEK", "FILTER_FOLDSEEK", "MAP_ECOD", "DALI_CANDIDATES",
+)  # fmt: skip
 STEP = "ITERATIVE_DALI"
 LATER_STEPS = (
     "ANALYZE_DALI", "GET_SUPPORT", "FILTER_DOMAINS", "SSE", "DISORDER", "PARSE_DOMAINS",
@@ -22,6 +27,22 @@ LATER_STEPS = (
     "GENERATE_PDBS",
 )  # fmt: skip
 ENDING = ".dpam.part"
+BEGUN = "dpam_hpc_begun"
+"""In a target's metadata, which dpam keeps: the run that has begun steps and not ended them, and
+the number of the first of them."""
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """What a target's state says: steps that dpam calls complete, the run that has begun some.
+
+    Of the steps from ``begun_from`` on those alone were ended that are ``completed``: the files of
+    the others may be cut.
+    """
+
+    completed: frozenset[str] = frozenset()
+    begun: str = ""
+    begun_from: int = 0
 
 
 class StateFiles:
@@ -37,15 +58,29 @@ class StateFiles:
         for left in own.glob(f"*{ENDING}"):
             left.unlink(missing_ok=True)
 
+    def of_target(self, target: str) -> TargetState:
+        """A target's state; empty if it has none. Raises OSError, StorageError."""
+        return of_target(self._work_dir, target)
+
+    def begin_steps(self, target: str, done: Iterable[str], run: str, first: int) -> None:
+        """Before ``dpam run --resume``: ``done`` alone is complete, and ``run`` has begun the rest.
+
+        Until ``end_steps`` what else is called complete is dpam's word of this very run. It is on
+        the disk before dpam starts. Raises OSError, StorageError.
+        """
+        self._set(target, done, {}, {BEGUN: f"{run} {first}"}, durable=True)
+
+    def end_steps(self, target: str, done: Iterable[str], failed: dict[str, str]) -> None:
+        """After it: what is done by its files, and what failed. Raises OSError, StorageError."""
+        self._set(target, done, failed, {BEGUN: None})
+
     def mark_target(self, target: str, again: bool) -> None:
         """Note step 7 of ``target`` as complete; ``again``: drop later steps, which read old hits.
 
         Raises OSError, StorageError.
         """
-        path = self._work_dir / f".{target}.dpam_state.json"
-        state = _read(path)
-        state.setdefault("prefix", target)
-        state.setdefault("working_dir", str(self._work_dir))
+        path = self._of(target)
+        state = self._with_defaults(target)
         completed = [step for step in state.get("completed_steps", []) if step != STEP]
         failed = state.get("failed_steps", {})
         if isinstance(failed, list):  # dpam's older form
@@ -56,22 +91,27 @@ class StateFiles:
             failed = {step: text for step, text in failed.items() if step not in LATER_STEPS}
         state["completed_steps"] = [*completed, STEP]
         state["failed_steps"] = failed
-        state.setdefault("metadata", {})
         self._write(path, state)
 
-    def begin_batch_again(self, targets: Iterable[str]) -> None:
-        """Drop step 7 of ``targets`` and what read its hits, which are about to change.
+    def begin_batch_again(
+        self, targets: Iterable[str], steps: Sequence[str] = (STEP, *LATER_STEPS)
+    ) -> None:
+        """Drop ``steps`` of ``targets``, as 7 and what reads its hits, which are about to change.
 
         Raises OSError, StorageError.
         """
         path = self._work_dir / "_batch_state.json"
         state = _read(path)
         if state:
-            _drop(state, (STEP, *LATER_STEPS), targets)
+            _drop(state, steps, targets)
             self._write(path, state)
 
-    def mark_batch(self, targets: Iterable[str], again: bool) -> None:
-        """Note step 7 of all ``targets`` as complete in the folder's batch state, if there is one.
+    def mark_batch(
+        self, targets: Iterable[str], again: bool, steps: Sequence[str] = (STEP,)
+    ) -> None:
+        """Note ``steps`` of ``targets`` as complete in the folder's batch state, if there is one.
+
+        ``again``: drop what comes after step 7.
 
         Where there is none dpam makes it from the targets' own states, but only as long as it is
         absent: one that we made would hide what it knows of other targets. Raises OSError,
@@ -82,18 +122,55 @@ class StateFiles:
         if not state:
             return
         done = list(targets)
-        state.setdefault(STEP, {}).update(dict.fromkeys(done, "complete"))
+        for step in steps:
+            state.setdefault(step, {}).update(dict.fromkeys(done, "complete"))
         if again:
             _drop(state, LATER_STEPS, done)
         self._write(path, state)
 
-    def _write(self, path: Path, state: dict[str, Any]) -> None:
+    def _of(self, target: str) -> Path:
+        return self._work_dir / f".{target}.dpam_state.json"
+
+    def _with_defaults(self, target: str) -> dict[str, Any]:
+        state = _read(self._of(target))
+        state.setdefault("prefix", target)
+        state.setdefault("working_dir", str(self._work_dir))
+        state.setdefault("metadata", {})
+        return state
+
+    def _set(
+        self,
+        target: str,
+        completed: Iterable[str],
+        failed: dict[str, str],
+        metadata: dict[str, str | None],
+        durable: bool = False,
+    ) -> None:
+        state = self._with_defaults(target)
+        state["completed_steps"] = sorted(completed)
+        state["failed_steps"] = failed
+        changed = {**state["metadata"], **metadata}
+        state["metadata"] = {name: value for name, value in changed.items() if value is not None}
+        self._write(self._of(target), state, durable)
+
+    def _write(self, path: Path, state: dict[str, Any], durable: bool = False) -> None:
         temporary = self._own / f"{path.name}.{os.urandom(4).hex()}{ENDING}"
         try:
             temporary.write_text(json.dumps(state, indent=2))
+            if durable:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def of_target(work_dir: Path, target: str) -> TargetState:
+    """A target's state; empty if it has none. Raises OSError, StorageError."""
+    state = _read(work_dir / f".{target}.dpam_state.json")
+    run, _, first = str(state.get("metadata", {}).get(BEGUN, "")).rpartition(" ")
+    completed = frozenset(state.get("completed_steps", []))
+    return TargetState(completed, run, int(first) if re.fullmatch("[0-9]{1,2}", first) else 0)
 
 
 def _drop(state: dict[str, Any], steps: Iterable[str], targets: Iterable[str]) -> None:
@@ -121,9 +198,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _is_sound(state: dict[str, Any]) -> bool:
     """Whether what is read here of a state has the form that dpam gives it."""
     completed, failed = state.get("completed_steps", []), state.get("failed_steps", {})
-    by_step = (state.get(step, {}) for step in (STEP, *LATER_STEPS))
+    by_step = (state.get(step, {}) for step in (*EARLIER_STEPS, STEP, *LATER_STEPS))
     return (
         isinstance(completed, list)
+        and isinstance(state.get("metadata", {}), dict)
         and isinstance(failed, (list, dict))
         and all(isinstance(step, str) for step in (*completed, *failed))
         and all(isinstance(each, dict) for each in by_step)

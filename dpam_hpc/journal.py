@@ -18,7 +18,7 @@ from dpam_hpc.errors import ConfigError
 VERSION = 1
 HEAD = "dpam-hpc journal"
 DAMAGED = ".damaged"
-DONE, FAILED, REDO = "done", "failed", "redo"
+DONE, FAILED, REDO, HELD = "done", "failed", "redo", "held"
 """States of a target in its record."""
 LAUNCHER = ""
 """In place of a target, in a launcher's records of itself: older versions pass over them."""

@@ -9,6 +9,8 @@ logs/           what the jobs print
 tasks/K/        of task K: run.lock (its lease), journal-N.jsonl (of its N-th start),
                 progress.json (where it stands)
 cancelled       there once ``dpam-hpc cancel`` was called
+
+A chain of stages of dpam's pipeline is a run a stage: ID.s1, ID.s2 and so on.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from pydantic import TypeAdapter
 from dpam_hpc import journal, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.pipeline.steps import STEPS, Stage
 from dpam_hpc.target import OWN_FOLDER, TARGET_ID
 
 SCHEMA = 1
+OF_CHAIN = re.compile(r"(.+)\.s([0-9]{1,2})")
 RUNS = "runs"
 NUMBER = re.compile("[0-9]{1,9}")
 SCRIPT = re.compile(r"job(-[0-9]{1,9})?\.sh")
@@ -69,6 +73,7 @@ class Plan:
     ``sources`` where each came from. ``image``
     is what the launchers are to find themselves in; None: none, or a plan of an older version.
     ``scratch_by``: what decided in which order places for scratch are tried; empty: the platform.
+    ``stage``: which of dpam's steps it does; None: step 7.
     """
 
     platform: str
@@ -88,6 +93,7 @@ class Plan:
     sources: dict[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     schema: int = SCHEMA
+    stage: Stage | None = None
 
     @property
     def targets(self) -> int:
@@ -107,10 +113,15 @@ class RunDir:
         self.path = path
 
     @classmethod
-    def create(cls, work_dir: Path) -> RunDir:
-        """A new, empty run folder; nothing else in it is made yet."""
+    def new_name(cls) -> str:
+        """A name that no other run has."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        run = cls.named(work_dir, f"{stamp}-{secrets.token_hex(2)}")
+        return f"{stamp}-{secrets.token_hex(2)}"
+
+    @classmethod
+    def create(cls, work_dir: Path, name: str = "") -> RunDir:
+        """A new, empty run folder; nothing else in it is made yet."""
+        run = cls.named(work_dir, name or cls.new_name())
         for folder in (work_dir / OWN_FOLDER, run.path.parent):
             trust.own_folder(folder)
         run.path.mkdir(mode=trust.FOLDER_MODE)
@@ -142,10 +153,29 @@ class RunDir:
             found.append((stamp, plan.stat().st_mtime_ns, plan.parent))
         return [cls(path) for _, _, path in sorted(found)]
 
+    @classmethod
+    def last(cls, work_dir: Path) -> list[RunDir]:
+        """What was submitted last: a run, or all stages of a chain in their order; or nothing."""
+        found = cls.all(work_dir)
+        mine = [run for run in found if run.chain == found[-1].chain]
+        return sorted(mine, key=lambda run: run.place)
+
     @property
     def id(self) -> str:
         """The run's name."""
         return self.path.name
+
+    @property
+    def chain(self) -> str:
+        """The name that it shares with its chain's other stages; its own, if it is no stage."""
+        found = OF_CHAIN.fullmatch(self.id)
+        return found[1] if found else self.id
+
+    @property
+    def place(self) -> int:
+        """Which of its chain's stages it is, from 1; 0 if it is none."""
+        found = OF_CHAIN.fullmatch(self.id)
+        return int(found[2]) if found else 0
 
     @property
     def work_dir(self) -> Path:
@@ -190,6 +220,11 @@ class RunDir:
             for job in plan.jobs:
                 if not SCRIPT.fullmatch(job.script):
                     raise ValueError(f"{job.script!r} is no script of the run")
+            stage = plan.stage
+            if stage and not (stage.numbers and stage.cpus > 0 and stage.command):
+                raise ValueError("a stage without steps, processors or command")
+            if stage and not set(stage.numbers) <= STEPS.keys():
+                raise ValueError(f"steps {stage.numbers} are none of dpam's")
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is no plan of a run: {error}") from None
         return plan

@@ -123,6 +123,9 @@ class SubmitSettings(RunSettings):
     time: str = ""  # as SLURM writes it; empty: by the prediction
     max_tasks: Annotated[int, Field(ge=0)] = 0  # 0: as the platform allows
     sbatch_arg: list[str] = []
+    steps: str = "7"  # of dpam's pipeline, as pipeline.steps.parse reads them
+    dpam: str = ""  # the command on the nodes; empty: dpam of the image, or of PATH here
+    skip_addss: bool = False  # dpam's step 2 without psipred
 
     @model_validator(mode="after")
     def _image_or_not(self) -> SubmitSettings:

@@ -37,14 +37,18 @@ def launch(
     """
     from rich.console import Console
 
+    from dpam_hpc import trust
     from dpam_hpc.node.shutdown import Shutdown
     from dpam_hpc.node.task import Start, work_off
     from dpam_hpc.report import summary
-    from dpam_hpc.report.progress import ProgressDisplay
+    from dpam_hpc.report.progress import CountsOfStage, ProgressDisplay
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.target import OWN_FOLDER
 
     start = Start(job, node, restart, deadline or None, tuple(scratch or ()), last_resort, image)
-    display = ProgressDisplay()
+    trust.check(RunDir(run_dir).work_dir / OWN_FOLDER)
+    plan = RunDir(run_dir).plan()
+    display = CountsOfStage() if plan.stage else ProgressDisplay()
     shutdown = Shutdown()
     print(f"task {task} of {run_dir.name} on {node or 'this machine'}, start {restart}", flush=True)
     try:
@@ -53,9 +57,17 @@ def launch(
     finally:
         display.close()
         shutdown.close()
-    summary.print_table(progress, Console())
+    if plan.stage is not None:
+        print(
+            f"{progress.done} targets done, {progress.failed} failed, {progress.held} held back,"
+            f" {progress.skipped} done before; {progress.seconds:.0f} s"
+        )
+        for line in progress.failure_lines:
+            print(f"failed: {line}")
+    else:
+        summary.print_table(progress, Console())
     if shutdown.reason:
         print(f"interrupted by {shutdown.reason}", file=sys.stderr)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if progress.failed or progress.failures or progress.earlier_failures:
+    if progress.failed or progress.held or progress.failures or progress.earlier_failures:
         raise typer.Exit(ExitCode.FAILURES)

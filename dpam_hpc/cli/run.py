@@ -83,7 +83,6 @@ def run(
 def _run(run_settings: Any, sources: dict[str, str], json: bool) -> int:
     from dpam_hpc.node.launcher import IterativeDali
     from dpam_hpc.node.shutdown import Shutdown
-    from dpam_hpc.node.station import Station
     from dpam_hpc.node.task import refuse_beside_tasks
     from dpam_hpc.report import summary
     from dpam_hpc.report.progress import ProgressDisplay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,21 +37,26 @@ def status(
     """
     from rich.console import Console
 
+    from dpam_hpc.report import chain
     from dpam_hpc.report import status as report
     from dpam_hpc.report import watch as watching
     from dpam_hpc.run_dir import RunDir
 
     run = RunDir.latest(work_dir or Path())
+    runs = RunDir.last(run.work_dir) if run.place else [run]
     console = Console(markup=False)  # names of nodes and folders may hold brackets
+    if run.place:
+        chain.show(runs, lambda: _look(runs), console, every if watch else None, json)
+        return
     if watch and json:
-        watching.watch(lambda: _look(run), watching.json_lines, every)
+        watching.watch(lambda: _look([run])[0], watching.json_lines, every)
     elif watch and console.is_terminal and not console.is_dumb_terminal:
         with watching.InPlace(console) as display:
-            watching.watch(lambda: _look(run), display, every)
+            watching.watch(lambda: _look([run])[0], display, every)
     elif watch:
-        watching.watch(lambda: _look(run), watching.Lines(), every)
+        watching.watch(lambda: _look([run])[0], watching.Lines(), every)
     else:
-        found = _look(run)
+        found = _look([run])[0]
         if found.problem:
             print(f"dpam-hpc: {found.problem}", file=sys.stderr)
         if json:
@@ -72,15 +77,18 @@ def cancel(
 
     trust.check((work_dir or Path()) / OWN_FOLDER)
     run = RunDir.latest(work_dir or Path())
-    run.cancel()
-    jobs = [job["job"] for job in run.jobs()]
+    runs = RunDir.last(run.work_dir)
+    for each in runs:
+        each.cancel()
+    # The last first: what waits for another would begin as soon as that one ends.
+    jobs = [job["job"] for each in reversed(runs) for job in each.jobs()]
     scheduler_by_kind(run.plan().scheduler, run.work_dir).cancel(jobs)
     if json:
         from dpam_hpc.report.document import document
 
-        print(document(run=run.id, jobs=jobs))
+        print(document(run=run.chain, jobs=jobs))
         return
-    print(f"run {run.id}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
+    print(f"run {run.chain}: {len(jobs)} jobs cancelled; dpam-hpc resume goes on with what is left")
 
 
 def logs(
@@ -95,36 +103,61 @@ def logs(
     """The end of a task's log, or what is known of a target; of all tasks if none is named."""
     from dpam_hpc.run_dir import RunDir
 
-    run = RunDir.latest(work_dir)
-    plan = run.plan()
-    target, records = "", []
-    if what and not (what.isdecimal() and int(what) < len(plan.tasks)):
-        number = next(
-            (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
-        )
-        if number is None:
-            raise ConfigError(f"run {run.id} has no target and no task {what}")
-        target, what = what, str(number)
-        records = [record for record in run.records(number) if record["target"] == target]
-    found = [path for path in run.logs() if not what or _is_of_task(run, path, int(what))]
-    texts = {path: path.read_text(errors="replace").splitlines()[-lines:] for path in found}
+    last = RunDir.latest(work_dir)
+    places: list[tuple[RunDir, int | None]] = []
+    for run in RunDir.last(last.work_dir):
+        number = _task_of(run, what)
+        if number is not None or not what:
+            places.append((run, number))
+    if not places:
+        raise ConfigError(f"run {last.chain} has no target and no task {what}")
+    target = "" if not what or what.isdecimal() else what
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.report.document import document, line
 
-        logs = [{"file": str(path), "lines": text} for path, text in texts.items()]
-        task = int(what) if what else None
-        print(document(run=run.id, target=target, task=task, records=records, logs=logs))
+        for run, number in places:
+            told = document if len(places) == 1 else line
+            print(told(**_logged(run, number, target, lines)))
         return
-    if target:
-        print(f"{target} is in task {what}")
-    for record in records:
-        facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
-        print("  " + printable(", ".join(f"{k} {v}" for k, v in facts.items())))
-    if not found:
+    printed = False
+    for run, number in places:
+        found = _logged(run, number, target, lines)
+        if target:
+            print(f"{target} is in task {number}" + (f" of stage {run.place}" if run.place else ""))
+        for record in found["records"]:
+            facts = {k: v for k, v in record.items() if k not in ("target", "step", "sha256")}
+            print("  " + printable(", ".join(f"{k} {v}" for k, v in facts.items())))
+        for log in found["logs"]:
+            printed = True
+            print(f"==> {log['file']} <==")
+            print("\n".join(printable(text) for text in log["lines"]))
+    if not printed:
         print("nothing was logged yet")
-    for path, text in texts.items():
-        print(f"==> {path} <==")
-        print("\n".join(printable(line) for line in text))
+
+
+def _logged(run: RunDir, number: int | None, target: str, lines: int) -> dict[str, Any]:
+    """What is known of a run, of a task, of a target in it."""
+    records = []
+    if target and number is not None:
+        records = [record for record in run.records(number) if record["target"] == target]
+    paths = [path for path in run.logs() if number is None or _is_of_task(run, path, number)]
+    logs = [
+        {"file": str(path), "lines": path.read_text(errors="replace").splitlines()[-lines:]}
+        for path in paths
+    ]
+    return {"run": run.id, "target": target, "task": number, "records": records, "logs": logs}
+
+
+def _task_of(run: RunDir, what: str) -> int | None:
+    """The task that a number or a target's id means; None if the run has none such."""
+    plan = run.plan()
+    if what.isdecimal() and int(what) < len(plan.tasks):
+        return int(what)
+    if not what:
+        return None
+    return next(
+        (n for n, t in enumerate(plan.tasks) if any(x == what for x, _ in run.targets(t))), None
+    )
 
 
 def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
@@ -136,14 +169,15 @@ def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
     return not index
 
 
-def _look(run: RunDir) -> RunStatus:
-    """A run's status; where the scheduler is silent what the folder alone tells, and that."""
-    from dpam_hpc.report.status import look
+def _look(runs: list[RunDir]) -> list[RunStatus]:
+    """Where runs stand; where the scheduler is silent what the folders alone tell, and that."""
+    from dpam_hpc.report.chain import look
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
 
     try:
-        return look(run, scheduler_by_kind(run.plan().scheduler, run.work_dir))
+        return look(runs, scheduler_by_kind(runs[0].plan().scheduler, runs[0].work_dir))
     except SchedulerError as error:
-        found = look(run, None)
-        found.problem = f"what the scheduler says is not known: {error.what}"
+        found = look(runs, None)
+        for each in found:
+            each.problem = f"what the scheduler says is not known: {error.what}"
         return found

@@ -65,6 +65,15 @@ def submit(
     dpam_state: Annotated[
         bool | None, typer.Option("--dpam-state", help="Write dpam's state files too.")
     ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="dpam's steps: 7 (the default), all, 7-13, 8-, 1-6 or 7,8.")
+    ] = None,
+    dpam: Annotated[
+        str | None, typer.Option(help="The dpam command on the nodes, for steps other than 7.")
+    ] = None,
+    skip_addss: Annotated[
+        bool | None, typer.Option("--skip-addss", help="dpam's step 2 without psipred.")
+    ] = None,
     sbatch_arg: Annotated[
         list[str] | None, typer.Option(help="An option for sbatch, --name=value; again for more.")
     ] = None,
@@ -81,6 +90,8 @@ def submit(
 
     Exit codes: 0 submitted, 2 not possible as asked, 8 the scheduler refuses or is silent.
     """
+    from dpam_hpc.cli.chain import submit_chain
+    from dpam_hpc.pipeline.steps import DALI, parse
     from dpam_hpc.settings import SubmitSettings, resolve_for
 
     given: dict[str, Any] = {
@@ -90,9 +101,16 @@ def submit(
         "scratch_dir": scratch_dir, "dali_workers": dali_workers, "dali_home": dali_home,
         "aligner": aligner, "cpus": cpus, "min_free_gb": min_free_gb, "grace": grace,
         "retry_failed": retry_failed, "redo": redo, "dpam_state": dpam_state,
-        "sbatch_arg": sbatch_arg or None,
+        "sbatch_arg": sbatch_arg or None, "steps": steps, "dpam": dpam, "skip_addss": skip_addss,
     }  # fmt: skip
     found = resolve_for(SubmitSettings, given)
+    numbers = parse(found.settings.steps)
+    if numbers != (DALI,):
+        submit_chain(
+            found.settings, numbers, [], found.sources,
+            dry_run=dry_run, test_only=test_only, wait=wait, json=json,
+        )  # fmt: skip
+        return
     _submit(
         found.settings, None, None, found.sources,
         dry_run=dry_run, test_only=test_only, wait=wait, json=json,
@@ -119,6 +137,7 @@ def resume(
     Exit code 0 too where nothing is left.
     """
     from dpam_hpc import trust
+    from dpam_hpc.cli.chain import resume_chain
     from dpam_hpc.report.document import document
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
@@ -137,6 +156,12 @@ def resume(
         settings = SubmitSettings(**values)
     except ValueError as error:
         raise ConfigError(f"run {run.id} cannot go on with these settings: {error}") from None
+    given = {name: "flag of resume" for name, value in changes.items() if value is not None}
+    sources = {**run.plan().sources, **given}
+    if run.place:
+        runs = RunDir.last(work_dir or Path())
+        resume_chain(settings, runs, sources, dry_run=dry_run, wait=wait, json=json)
+        return
     if redo:  # what earlier runs have done does not count; the run's own journals do
         seen = settings.model_copy(update={"redo": False, "retry_failed": retry_failed})
         left = left_of(run, over(seen, run))
@@ -156,12 +181,7 @@ def resume(
         else:
             print(f"run {run.id}: held jobs are released and go on: {', '.join(released)}")
         return
-    before = run.plan().sources
-    given = {name: "flag of resume" for name, value in changes.items() if value is not None}
-    _submit(
-        settings, left, run, {**before, **given},
-        dry_run=dry_run, test_only=False, wait=wait, json=json,
-    )  # fmt: skip
+    _submit(settings, left, run, sources, dry_run=dry_run, test_only=False, wait=wait, json=json)
 
 
 def _submit(
@@ -200,7 +220,7 @@ def _submit(
     if dry_run or test_only:
         _show(prepared, scheduler if test_only else None, json)
         return
-    before = RunDir.all(settings.work_dir)[-1:]
+    before = RunDir.last(settings.work_dir)
     run = submission.write(prepared, renderer(), sources)
     for earlier in before:
         take_from(earlier)

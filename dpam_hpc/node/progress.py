@@ -11,6 +11,8 @@ from dpam_hpc.journal import Record
 class Progress:
     """Where a run stands; ``found`` are those of the skipped that have no record.
 
+    ``held`` are targets of a stage of dpam's steps whose earlier steps are not done.
+
     ``wasted`` are CPU seconds that went into targets which an interruption left unfinished.
     ``rows`` are the records of the targets worked on, ``failure_lines`` say what failed; of many
     the first ones.
@@ -19,6 +21,7 @@ class Progress:
     targets: int = 0
     done: int = 0
     failed: int = 0
+    held: int = 0
     skipped: int = 0
     found: int = 0
     earlier_failures: int = 0
@@ -40,7 +43,7 @@ class Progress:
     @property
     def finished(self) -> int:
         """Targets that need nothing more of this run."""
-        return self.done + self.failed + self.skipped
+        return self.done + self.failed + self.held + self.skipped
 
     @property
     def seconds_left(self) -> float | None:

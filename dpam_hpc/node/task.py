@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dpam_hpc import journal, run_dir, trust
-from dpam_hpc.errors import ConfigError, DpamHpcError, InterruptedRun, LockedError
+from dpam_hpc.errors import (
+    ConfigError,
+    DpamHpcError,
+    InterruptedRun,
+    LockedError,
+    StorageError,
+)
 from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.journal import HELD
 from dpam_hpc.node import account, image_check, run_lock, scratch
 from dpam_hpc.node.dispatch import TIME_IS_SHORT
+from dpam_hpc.node.failure_list import FailureList
 from dpam_hpc.node.image_check import Mark
 from dpam_hpc.node.launcher import LOST, IterativeDali
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.run_lock import Lease
 from dpam_hpc.node.shutdown import Shutdown
+from dpam_hpc.node.stage import StageRun
 from dpam_hpc.node.station import Station
+from dpam_hpc.pipeline.outputs import Files
+from dpam_hpc.pipeline.steps import DALI
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import planned
-from dpam_hpc.target import OWN_FOLDER
+from dpam_hpc.target import OWN_FOLDER, WorkFolder
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +118,16 @@ def work_off(
         trust.own_folder(each)
     reporter = Reporter(run, number, start)
     reporter.say("starting")
+    predicted = dict(run.targets(plan.tasks[number]))
+    held = _without_candidates(run, settings.work_dir, predicted)
+    targets = [target for target in predicted if target not in held]
 
     def all_started() -> bool:
         return len(run.started()) >= len(plan.tasks)
 
     station = Station(
         folder,
-        lambda: _next_journal(folder),
+        lambda: _next_journal(folder, held.values()),
         LEASE,
         rank=start.restart,
         scratch_candidates=start.scratch,
@@ -130,15 +144,25 @@ def work_off(
         on_tick(progress)
 
     began = time.time()
-    targets = [target for target, _ in run.targets(plan.tasks[number])]
-    session = IterativeDali(
-        settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick, station=station
-    )
+    session: IterativeDali | StageRun
+    if plan.stage is not None:
+        session = StageRun(
+            settings, plan.stage, run.id, predicted,
+            shutdown=shutdown, on_tick=tick, station=station,
+        )  # fmt: skip
+    else:
+        session = IterativeDali(
+            settings, expected_targets=len(targets), shutdown=shutdown, on_tick=tick,
+            station=station,
+        )  # fmt: skip
     mark: Mark | None = None
     try:
         mark = _verify_image(plan.image, run.id, start, settings.scratch_dir, folder)
         with session:
+            if held:
+                FailureList(folder, held.values())
             progress = session.run(targets)
+            progress.held += len(held)
     except DpamHpcError as error:
         reporter.say("failed", reason=error.what)
         raise
@@ -161,7 +185,7 @@ def work_off(
 
 def refuse_beside_tasks(work_dir: Path) -> None:
     """LockedError while a task of a submitted run is at work in the folder."""
-    for run in RunDir.all(work_dir)[-1:]:
+    for run in RunDir.last(work_dir):
         for number in run.started():
             holder = run_lock.holder_at_work(run.task_folder(number), LEASE)
             if holder is not None:
@@ -184,10 +208,33 @@ def _verify_image(
     return image_check.verify(image, run, choice.folder if local else None)
 
 
-def _next_journal(folder: Path) -> journal.Journal:
+def _without_candidates(
+    run: RunDir, work_dir: Path, targets: Iterable[str]
+) -> dict[str, journal.Record]:
+    """Records of the targets for which the stages before step 7 have not found candidates.
+
+    They are held back, not failures: when those steps are done, step 7 does them.
+    """
+    if run.plan().stage is not None or run.place <= 1:
+        return {}
+    held = {}
+    folder = WorkFolder.at(work_dir)
+    for target in targets:
+        try:
+            why = Files(folder, target).missing(DALI - 1)
+        except (OSError, StorageError) as error:
+            why = str(error)
+        if why:
+            reason = f"held back, step {DALI - 1} is not done: {why}"
+            held[target] = {"target": target, "state": HELD, "at": "-", "reason": reason}
+    return held
+
+
+def _next_journal(folder: Path, held: Iterable[journal.Record] = ()) -> journal.Journal:
     """The journal of this start, with the records of the earlier ones before its own."""
     earlier = run_dir.journals(folder)
     opened = journal.Journal(run_dir.next_journal(folder, earlier))
+    opened.append_all(held)
     opened.records[:0] = [record for path in earlier for record in journal.read(path)]
     return opened
 

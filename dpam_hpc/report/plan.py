@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.clock import clock
 from dpam_hpc.report.document import document
@@ -27,14 +27,19 @@ def print_plan(prepared: Prepared) -> None:
     before = f" ({prepared.done_before} more are done or failed)" if prepared.done_before else ""
     jobs = len(prepared.jobs())
     kind = f"nodes of {jobs} job{'s' if jobs > 1 else ''}" if prepared.multi_node else "tasks"
+    pairs = "" if prepared.stage else f", {found.pairs} pairs"
     rows = [
-        ("targets", f"{len(found.costs)}{before}, {found.pairs} pairs"),
+        ("targets", f"{len(found.costs)}{before}{pairs}"),
         ("work", f"{_hours(sum(loads))} of CPU time predicted"),
         ("jobs", f"{shape.tasks} {kind}, {shape.at_once} at a time{where}"),
         ("a task", f"{_clock(max(loads) / prepared.cpus)} on {prepared.cpus} processors predicted"),
         ("spread", f"{_spread(loads):.1%} between the largest and the smallest task"),
         ("time limit", clock(shape.time_limit)),
     ]
+    if prepared.stage:
+        stage = prepared.stage
+        most = f"{stage.at_once} at a time" if stage.at_once else "as many at a time as fit"
+        rows.append(("a target", f"{stage.cpus} processors, {stage.memory_mb} MB; {most}"))
     if prepared.image:
         image = prepared.image
         size = f"{image.bytes / 1e6:,.0f} MB"
@@ -60,8 +65,15 @@ def as_json(
     prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
 ) -> str:
     """The plan for programs; documented in docs/json.md."""
+    return document(**content(prepared, run, jobs, scripts))
+
+
+def content(
+    prepared: Prepared, run: str, jobs: Sequence[str], scripts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The same as values."""
     loads = [sum(seconds for _, seconds in part) for part in prepared.parts]
-    content = {
+    found: dict[str, Any] = {
         "run": run,
         "jobs": list(jobs),
         "state": "submitted" if jobs else "planned",
@@ -82,8 +94,8 @@ def as_json(
         "problems": [list(problem) for problem in prepared.found.problems],
     }
     if scripts is not None:
-        content["scripts"] = dict(scripts)
-    return document(**content)
+        found["scripts"] = dict(scripts)
+    return found
 
 
 def _spread(loads: list[float]) -> float:

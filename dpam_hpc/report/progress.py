@@ -53,6 +53,26 @@ class ProgressDisplay:
             self._live.stop()
 
 
+class CountsOfStage:
+    """The same for a stage of dpam's steps, which counts targets alone; always plain lines."""
+
+    def __init__(self) -> None:
+        self._last_line = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Say where the stage stands, not too often."""
+        if time.monotonic() - self._last_line >= LINE_EVERY:
+            self._last_line = time.monotonic()
+            said = (
+                f"{progress.finished}/{progress.targets} targets, {progress.busy} at work,"
+                f" {progress.failed} failed, {progress.held} held back"
+            )
+            print(said, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing is to be put right."""
+
+
 class CountDisplay:
     """Call it with how many of how many are done: it shows them now and then."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.journal import DONE, FAILED
+from dpam_hpc.journal import DONE, FAILED, HELD
 from dpam_hpc.report.document import document
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, JobStatus, Scheduler
@@ -26,7 +26,10 @@ SAID_NOTHING = "its launcher could not say why; dpam-hpc logs has what the job p
 
 @dataclass
 class TaskStatus:
-    """A task: what the scheduler says of its job, and what it has noted itself."""
+    """A task: what the scheduler says of its job, and what it has noted itself.
+
+    ``held`` of those that are left wait for earlier steps of dpam's.
+    """
 
     number: int
     targets: int
@@ -34,6 +37,7 @@ class TaskStatus:
     done: int = 0
     failed: int = 0
     with_failures: int = 0
+    held: int = 0
     state: str = JobState.UNKNOWN.value
     reason: str = ""
     node: str = ""
@@ -126,6 +130,7 @@ def _read(run: RunDir, task: TaskStatus) -> None:
         last[record["target"]] = (record["state"], bool(record.get("failures")))
     task.done = sum(state == DONE for state, _ in last.values())
     task.failed = sum(state == FAILED for state, _ in last.values())
+    task.held = sum(state == HELD for state, _ in last.values())
     task.with_failures = sum(state == DONE and bad for state, bad in last.values())
     task.said = run.progress(task.number)
     # Those that were found finished, by their markers, have no record in this run.
@@ -226,13 +231,13 @@ def remarks(status: RunStatus) -> list[str]:
         lines.append(f"{status.wasted:.0f} CPU seconds lost by interruptions")
     if status.with_failures:
         lines.append(f"{status.with_failures} targets have failures: *.failures.tsv")
-    lines += _reasons(status.tasks)
+    lines += reasons(status.tasks)
     if status.left and not status.queued and not status.problem:
         lines.append("no job of it is known to be queued: dpam-hpc resume goes on")
     return lines
 
 
-def _reasons(tasks: list[TaskStatus]) -> list[str]:
+def reasons(tasks: list[TaskStatus]) -> list[str]:
     """Why tasks ended with targets left, a line for each reason."""
     told: dict[str, list[str]] = {}
     for task in tasks:

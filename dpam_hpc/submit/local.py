@@ -21,19 +21,38 @@ ID = re.compile(r"([1-9][0-9]*):([1-9][0-9]*)", re.ASCII)
 
 WRAPPER = r"""
 trap : TERM INT HUP USR1 USR2
+after=("${@:3}")
 stat=$(< /proc/$$/stat)
 set -- "$1" "$2" ${stat##*) }
 job=$$:${22}
 : > "$2/local-$job.log" || exit
+[ "${#after[@]}" = 0 ] || : > "$2/local-$job.waits"
 echo "$job"
 exec >> "$2/local-$job.log" 2>&1
-bash "$1"
-status=$?
+is_alive() {
+    local stat
+    { stat=$(< "/proc/${1%:*}/stat"); } 2> /dev/null || return 1
+    set -- "$1" "" ${stat##*) }
+    [ "$3" != Z ] && [ "${22}" = "${1#*:}" ]
+}
+for earlier in ${after[@]+"${after[@]}"}; do
+    until [ -e "$2/local-$earlier.exit" ] || [ -e "$2/local-$job.cancelled" ]; do
+        is_alive "$earlier" || break
+        sleep 0.2
+    done
+done
+rm -f "$2/local-$job.waits"
+if [ -e "$2/local-$job.cancelled" ]; then
+    status=143
+else
+    bash "$1"
+    status=$?
+fi
 echo "$status" > "$2/local-$job.part" && mv "$2/local-$job.part" "$2/local-$job.exit"
 """
-"""Tells its id (pid, and start in clock ticks since boot), runs ``$1`` with its output to a log in
-the folder ``$2``, and leaves the exit status there. A signal to the group is the script's: the
-wrapper outlives it."""
+"""Tells its id (pid, and start in clock ticks since boot), waits until the jobs ``$3`` and on are
+over, runs ``$1`` with its output to a log in the folder ``$2``, and leaves the exit status there. A
+signal to the group is the script's: the wrapper outlives it."""
 
 
 class Local:
@@ -57,7 +76,7 @@ class Local:
         self._environment = clean_environment(environ)
         self._timeout = scheduler_timeout(environ) if timeout is None else timeout
 
-    def submit(self, script: Path, arguments: Sequence[str]) -> str:
+    def submit(self, script: Path, arguments: Sequence[str], after: Sequence[str] = ()) -> str:
         """Start it; it goes on when this process and its terminal end."""
         self._expect_no_options(arguments)
         if not script.is_file():
@@ -66,9 +85,10 @@ class Local:
             self._folder.mkdir(mode=trust.FOLDER_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise SchedulerError(f"{self._folder} cannot be made: {error.strerror}") from None
-        done = self._call(
-            ["setsid", "--fork", "bash", "-c", WRAPPER, "job", str(script), str(self._folder)]
-        )
+        for earlier in after:
+            _parts(earlier)
+        words = [str(script), str(self._folder), *after]
+        done = self._call(["setsid", "--fork", "bash", "-c", WRAPPER, "job", *words])
         job = done.stdout.strip()
         if not ID.fullmatch(job):
             raise SchedulerError(
@@ -98,7 +118,7 @@ class Local:
                     f"there is no process {job} on this machine, and it left no exit status",
                     "if it was started on another machine, cancel it there",
                 )
-            if state is JobState.RUNNING:
+            if state.is_queued:
                 self._path(job, "cancelled").touch()
                 with suppress(ProcessLookupError):
                     os.killpg(_parts(job)[0], signal.SIGTERM)
@@ -120,6 +140,8 @@ class Local:
         pid, ticks = _parts(job)
         # First whether it is alive: what ends between two looks has left its exit status.
         if started_at(pid) == ticks and self.log(job).exists():
+            if self._path(job, "waits").exists():
+                return JobStatus(job, None, JobState.PENDING, "Dependency")
             return JobStatus(job, None, JobState.RUNNING, nodes=socket.gethostname())
         try:
             status = int(self._path(job, "exit").read_text())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpam_hpc.bundle import Bundle
@@ -14,9 +15,11 @@ from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, DpamHpcError, ImageError, SchedulerError
 from dpam_hpc.image import fitness
 from dpam_hpc.node import run_lock
+from dpam_hpc.pipeline.steps import DALI
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit import databases
 from dpam_hpc.submit.platform_choice import scheduler_by_kind
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.user_flags import OWNED, user_flags_problem
@@ -28,7 +31,10 @@ OWNED_HERE = OWNED | {"--partition", "--account", "--time", "--mem", "--exclusiv
 
 
 def problems(
-    settings: SubmitSettings, platform: Platform, scheduler: Scheduler | None
+    settings: SubmitSettings,
+    platform: Platform,
+    scheduler: Scheduler | None,
+    steps: Sequence[int] = (DALI,),
 ) -> list[str]:
     """Everything that is in the way, a line each; ``scheduler``: None where none is asked."""
     found: list[str] = []
@@ -47,7 +53,10 @@ def problems(
             parse_clock(settings.time)
     except ConfigError as error:
         found.append(error.what)
-    found += _data(settings)
+    if DALI in steps:
+        found += _data(settings)
+    if set(steps) != {DALI}:
+        found += databases.problems(settings, steps)
     found += _paths(settings)
     if settings.image:
         found += _image(settings.image, platform)
@@ -116,20 +125,20 @@ def _others(work_dir: Path, scheduler: Scheduler | None) -> list[str]:
     holder = run_lock.holder_at_work(work_dir / OWN_FOLDER)
     if holder is not None:
         return [f"dpam-hpc run is at work there: {holder.host}, process {holder.pid}"]
-    runs = RunDir.all(work_dir)
+    runs = RunDir.last(work_dir)
     if not runs or scheduler is None:
         return []
-    jobs = [job["job"] for job in runs[-1].jobs()]
+    jobs = [job["job"] for run in runs for job in run.jobs()]
     kind = runs[-1].plan().scheduler
     if kind != scheduler.name:
         scheduler = scheduler_by_kind(kind, work_dir)
     try:
         queued = [status.job for status in scheduler.status(jobs) if status.state.is_queued]
     except SchedulerError as error:
-        return [f"whether jobs of run {runs[-1].id} are still queued is not known: {error.what}"]
+        return [f"whether jobs of run {runs[-1].chain} are still queued is not known: {error.what}"]
     if queued:
         return [
-            f"run {runs[-1].id} is submitted already: job {', '.join(sorted(set(queued)))}"
+            f"run {runs[-1].chain} is submitted already: job {', '.join(sorted(set(queued)))}"
             " (dpam-hpc status tells where it stands, dpam-hpc cancel ends it)"
         ]
     return []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dpam_hpc.clock import clock
 from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.pipeline.steps import Stage
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.probe.meaning import Order
 from dpam_hpc.run_dir import Job, RunDir
@@ -28,7 +30,8 @@ MAX_JITTER = 60
 class Prepared:
     """A run that is planned and not written; ``remarks`` are for the user.
 
-    ``scratch`` has the platform's candidates, in the order in which a node is to try them.
+    ``scratch`` has the candidates, in the order in which a node is to try them. ``stage``: which of
+    dpam's steps it does; None: step 7. ``binds``: what it reads beside the settings' folders.
     """
 
     settings: SubmitSettings
@@ -41,6 +44,8 @@ class Prepared:
     done_before: int
     scratch: Order
     image: ImageIdentity | None = None
+    stage: Stage | None = None
+    binds: tuple[Path, ...] = ()
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -119,6 +124,8 @@ class Prepared:
             return ""
         if exclusive:
             return "0"
+        if self.stage:
+            return f"{self.stage.at_once * self.stage.memory_mb + MEGABYTES_BESIDE}M"
         workers = self.settings.model_copy(update={"cpus": self.cpus}).workers
         return f"{workers * MEGABYTES_A_WORKER + MEGABYTES_BESIDE}M"
 
@@ -127,6 +134,6 @@ class Prepared:
         settings = self.settings
         binds = [str(settings.work_dir.absolute())]
         data = settings.data_dir
-        read = [data, settings.templates, settings.dali_home]
+        read = [data, settings.templates, settings.dali_home, *self.binds]
         binds += [f"{p.absolute()}:{p.absolute()}:ro" for p in read if p is not None]
         return binds + list(self.platform.container.bind_paths)

@@ -69,8 +69,12 @@ class Scheduler(Protocol):
 
     name: str
 
-    def submit(self, script: Path, arguments: Sequence[str]) -> str:
-        """Submit a batch script with options of the scheduler's own; the id of the job."""
+    def submit(self, script: Path, arguments: Sequence[str], after: Sequence[str] = ()) -> str:
+        """Submit a batch script with options of the scheduler's own; the id of the job.
+
+        ``after``: jobs that are to be over before it starts, however they end; a job that is
+        requeued is not over.
+        """
         ...
 
     def test(self, script: Path, arguments: Sequence[str]) -> str:

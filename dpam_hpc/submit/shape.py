@@ -49,8 +49,18 @@ class Shape:
     """How often a task is expected to need starting: more than once where its time is short."""
 
 
-def shape(cpu_seconds: float, targets: int, cpus: int, limits: Limits, multi_node: bool) -> Shape:
-    """As few and as large tasks as fit the limits; ConfigError where nothing fits."""
+def shape(
+    cpu_seconds: float,
+    targets: int,
+    cpus: int,
+    limits: Limits,
+    multi_node: bool,
+    longest_target: float = 0.0,
+) -> Shape:
+    """As few and as large tasks as fit the limits; ConfigError where nothing fits.
+
+    ``longest_target``: wall seconds that a task takes at least, however many processors it has.
+    """
     longest = _longest(limits)
     wall = cpu_seconds / cpus
     most = min(
@@ -73,9 +83,10 @@ def shape(cpu_seconds: float, targets: int, cpus: int, limits: Limits, multi_nod
             "dpam-hpc platforms show tells the limits",
         )
     tasks = min(tasks, most)
-    needed = math.ceil((wall / tasks * MARGIN + STARTUP) / ROUND_TO) * ROUND_TO
+    wall_of_task = max(wall / tasks, longest_target)
+    needed = math.ceil((wall_of_task * MARGIN + STARTUP) / ROUND_TO) * ROUND_TO
     time_limit = limits.time or min(longest, needed)
-    starts = max(1, math.ceil((wall / tasks + STARTUP / 2) / time_limit))
+    starts = max(1, math.ceil((wall_of_task + STARTUP / 2) / time_limit))
     at_once = min(tasks, limits.max_nodes or tasks)
     return Shape(tasks, at_once, time_limit, starts)
 

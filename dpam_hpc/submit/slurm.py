@@ -32,8 +32,9 @@ class Slurm:
         self._timeout = scheduler_timeout(environ) if timeout is None else timeout
         self._accounts = True
 
-    def submit(self, script: Path, arguments: Sequence[str]) -> str:
+    def submit(self, script: Path, arguments: Sequence[str], after: Sequence[str] = ()) -> str:
         """Submit a batch script; options of ``sbatch`` override those of the script."""
+        arguments = [*arguments, *texts.after(after)]
         name = texts.job_name(_text(script), script, arguments)
         try:
             done = self._run(texts.sbatch(script, arguments))

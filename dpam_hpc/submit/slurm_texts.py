@@ -88,6 +88,11 @@ def sbatch(script: Path, arguments: Sequence[str]) -> list[str]:
     return ["sbatch", "--parsable", *arguments, str(script)]
 
 
+def after(jobs: Sequence[str]) -> list[str]:
+    """The option that makes a job wait until all of ``jobs``, arrays whole, are over."""
+    return ["--dependency=afterany:" + ":".join(checked_ids(jobs))] if jobs else []
+
+
 def sbatch_test(script: Path, arguments: Sequence[str]) -> list[str]:
     """Ask whether, and when, it would run."""
     return ["sbatch", "--test-only", *arguments, str(script)]

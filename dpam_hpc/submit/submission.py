@@ -9,8 +9,10 @@ from dpam_hpc import __version__, cost
 from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.image.identity import identify
+from dpam_hpc.pipeline.steps import DALI
 from dpam_hpc.platforms.model import Partition, Platform
 from dpam_hpc.probe import choosing
+from dpam_hpc.probe.meaning import Order
 from dpam_hpc.run_dir import Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
 from dpam_hpc.submit import preflight
@@ -43,13 +45,7 @@ def prepare(
     ``targets``: what is left of an earlier run; else the settings' or all of the folder, but for
     those that are ``over``.
     """
-    settings = _with_defaults(settings, platform)
-    problems = preflight.problems(settings, platform, scheduler)
-    if problems:
-        raise ConfigError(
-            "this run cannot be submitted:\n  " + "\n  ".join(problems),
-            "nothing was submitted",
-        )
+    settings = checked(settings, platform, scheduler)
     folder = WorkFolder.at(settings.work_dir)
     if targets is None:
         named = read_targets_file(settings.targets) if settings.targets else settings.target
@@ -63,22 +59,53 @@ def prepare(
             f"of {settings.work_dir} all {len(chosen)} targets are done or failed",
             "--retry-failed tries failures again, --redo does everything once more",
         )
-    found = survey(folder, left, Templates(settings.data_dir, settings.templates), on_count)
+    return planned_alignment(
+        settings, platform, scheduler, folder, left, len(chosen) - len(left), on_count=on_count
+    )
+
+
+def checked(
+    settings: SubmitSettings,
+    platform: Platform,
+    scheduler: Scheduler | None,
+    steps: Sequence[int] = (DALI,),
+) -> SubmitSettings:
+    """The settings with what the folder and the platform add; ConfigError with all problems."""
+    settings = _with_defaults(settings, platform)
+    problems = preflight.problems(settings, platform, scheduler, steps)
+    if problems:
+        raise ConfigError(
+            "this run cannot be submitted:\n  " + "\n  ".join(problems),
+            "nothing was submitted",
+        )
+    return settings
+
+
+def planned_alignment(
+    settings: SubmitSettings,
+    platform: Platform,
+    scheduler: Scheduler | None,
+    folder: WorkFolder,
+    left: Sequence[str],
+    done_before: int,
+    *,
+    to_come: bool = False,
+    on_count: Count = lambda done, total: None,
+) -> Prepared:
+    """Step 7 of the targets that are ``left``; ``to_come``: earlier steps find their candidates."""
+    known = Templates(settings.data_dir, settings.templates)
+    found = survey(folder, left, known, on_count, to_come=to_come)
     correction = cost.correction(records(settings.work_dir), found.mean_template)
     found = found.corrected(correction)
-    cpus, remarks = _cpus(settings, platform)
-    most_elements, multi_node = _arrays(platform, scheduler)
-    if multi_node and platform.scheduler.submit_mode == "array":
-        remarks.append("this SLURM takes no job arrays: one job of many nodes instead")
+    cpus, remarks = cpus_of_node(settings, platform)
+    multi_node, limits, more = means(settings, platform, scheduler)
+    remarks += more
     seconds = sum(seconds for _, seconds in found.costs)
-    limits = _limits(settings, platform, most_elements, multi_node)
     planned = shape(seconds, len(left), cpus, limits, multi_node)
     if correction != 1.0:
         remarks.append(f"predictions are {correction:.2f} x the model's, as earlier runs measured")
-    order = choosing.for_platform(platform, platform.scratch.candidates)
-    if settings.scratch_dir is None:
-        remarks += [f"scratch is tried as {order.by} has measured"] if order.by else []
-        remarks += order.remarks
+    order, more = scratch_order(settings, platform)
+    remarks += more
     return Prepared(
         settings,
         platform,
@@ -87,22 +114,34 @@ def prepare(
         equal_tasks(found.costs, planned.tasks),
         cpus,
         multi_node,
-        len(chosen) - len(left),
+        done_before,
         order,
         identify(settings.image) if settings.image else None,
-        remarks,
+        remarks=remarks,
     )
 
 
+def scratch_order(settings: SubmitSettings, platform: Platform) -> tuple[Order, list[str]]:
+    """In which order nodes try the platform's places for scratch, and what to say of it."""
+    order = choosing.for_platform(platform, platform.scratch.candidates)
+    if settings.scratch_dir is not None:
+        return order, []
+    told = [f"scratch is tried as {order.by} has measured"] if order.by else []
+    return order, [*told, *order.remarks]
+
+
 def write(
-    prepared: Prepared, renderer: Renderer, sources: Mapping[str, str] | None = None
+    prepared: Prepared,
+    renderer: Renderer,
+    sources: Mapping[str, str] | None = None,
+    name: str = "",
 ) -> RunDir:
     """Make the run folder, with everything in it that jobs need.
 
-    ``sources``: where each setting came from.
+    ``sources``: where each setting came from. ``name``: of the run, if it is a stage.
     """
     settings = prepared.settings
-    run = RunDir.create(settings.work_dir.absolute())
+    run = RunDir.create(settings.work_dir.absolute(), name)
     tasks = run.write_targets(prepared.parts)
     if prepared.found.problems:
         lines = [f"{target}\t{problem}\n" for target, problem in prepared.found.problems]
@@ -124,6 +163,7 @@ def write(
             keep_bundle=prepared.platform.scratch.keep_between_tasks,
             image=prepared.image,
             scratch_by=prepared.scratch.by,
+            stage=prepared.stage,
             version=__version__,
             sources=dict(sources or {}),
         )
@@ -131,12 +171,12 @@ def write(
     return run
 
 
-def submit(run: RunDir, scheduler: Scheduler) -> list[str]:
-    """Submit a run's jobs; each id is noted before the next is asked for."""
+def submit(run: RunDir, scheduler: Scheduler, after: Sequence[str] = ()) -> list[str]:
+    """Submit a run's jobs, to start after others; each id is noted before the next is asked for."""
     ids: list[str] = []
     for job in run.plan().jobs:
         try:
-            number = scheduler.submit(run.path / job.script, [])
+            number = scheduler.submit(run.path / job.script, [], after)
         except SchedulerError as error:
             if not ids:
                 (run.path / "refused").write_text(error.what + "\n")
@@ -173,7 +213,8 @@ def _partition(settings: SubmitSettings, platform: Platform) -> Partition | None
     return platform.partitions.get(settings.partition)
 
 
-def _cpus(settings: SubmitSettings, platform: Platform) -> tuple[int, list[str]]:
+def cpus_of_node(settings: SubmitSettings, platform: Platform) -> tuple[int, list[str]]:
+    """Processors of a node, and a remark where they are not known."""
     if "cpus" in settings.model_fields_set:
         return settings.cpus, []
     if platform.scheduler.type == "local":
@@ -185,6 +226,17 @@ def _cpus(settings: SubmitSettings, platform: Platform) -> tuple[int, list[str]]
         f"processors of a node are not known: {UNKNOWN_CPUS} taken for the prediction; --cpus"
         " tells, or cpus_per_node of the partition in the platform's file"
     ]
+
+
+def means(
+    settings: SubmitSettings, platform: Platform, scheduler: Scheduler | None
+) -> tuple[bool, Limits, list[str]]:
+    """Whether jobs are multi-node ones, what is allowed, and a remark on it."""
+    most_elements, multi_node = _arrays(platform, scheduler)
+    limits = _limits(settings, platform, most_elements, multi_node)
+    if multi_node and platform.scheduler.submit_mode == "array":
+        return multi_node, limits, ["this SLURM takes no job arrays: one job of many nodes instead"]
+    return multi_node, limits, []
 
 
 def _arrays(platform: Platform, scheduler: Scheduler | None) -> tuple[int | None, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dpam_hpc import cost
 from dpam_hpc.bundle import Bundle
-from dpam_hpc.cost import TYPICAL_TEMPLATE
+from dpam_hpc.cost import TYPICAL_CANDIDATES, TYPICAL_TEMPLATE
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
 READERS = 16
@@ -79,13 +79,18 @@ def survey(
     targets: Sequence[str],
     templates: Templates,
     on_count: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    to_come: bool = False,
 ) -> Survey:
-    """Look at every target: two files each, the query's size and the candidates' text."""
+    """Look at every target: two files each, the query's size and the candidates' text.
+
+    ``to_come``: earlier steps are still to write both, so that their absence is no problem.
+    """
     found = Survey()
     parts = [targets[begin : begin + AT_ONCE] for begin in range(0, len(targets), AT_ONCE)]
 
     def look(part: Sequence[str]) -> list[Look]:
-        return [_look(folder, target, templates.lengths) for target in part]
+        return [_look(folder, target, templates.lengths, to_come) for target in part]
 
     with ThreadPoolExecutor(READERS) as readers:
         for part, answers in zip(parts, readers.map(look, parts), strict=True):
@@ -98,9 +103,9 @@ def survey(
     return found
 
 
-def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> Look:
+def _look(folder: WorkFolder, target: str, lengths: dict[str, int], to_come: bool) -> Look:
     try:
-        size = _query_size(folder, target)
+        size = query_size(folder, target, or_cif=to_come)
     except OSError:
         return 0.0, 0, 0, [f"no {target}.pdb"]
     name = f"{target}{CANDIDATES_SUFFIX}"
@@ -109,6 +114,9 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int]) -> Look:
         with open(path, "rb", buffering=0, opener=_without_waiting) as file:
             candidates = file.read().decode(errors="replace").split()
     except OSError as error:
+        if to_come and isinstance(error, FileNotFoundError):
+            residues = TYPICAL_CANDIDATES * TYPICAL_TEMPLATE
+            return cost.seconds(cost.residues(size), residues), TYPICAL_CANDIDATES, 0, []
         return 0.0, 0, 0, [f"{name}: {error.strerror}"]
     problems = []
     try:
@@ -126,11 +134,13 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # one that is a pipe would be waited for
 
 
-def _query_size(folder: WorkFolder, target: str) -> int:
+def query_size(folder: WorkFolder, target: str, *, or_cif: bool = False) -> int:
+    """Bytes of a query's PDB file, or of the CIF file, of which dpam makes it; OSError."""
     last: OSError | None = None
-    for place in folder.query_folders:
+    places = [f"{place}/{target}.pdb" for place in folder.query_folders]
+    for path in (*places, *([f"{folder.root}/{target}.cif"] if or_cif else [])):
         try:
-            return os.stat(f"{place}/{target}.pdb").st_size
+            return os.stat(path).st_size
         except OSError as error:
             last = error
     raise last or FileNotFoundError(target)

@@ -28,13 +28,14 @@ from dpam_hpc.doctor import report as doctor_report
 from dpam_hpc.doctor import show as doctor_show
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.node import run_lock, staging
+from dpam_hpc.pipeline import program, steps
+from dpam_hpc.pipeline.outputs import Files
 from dpam_hpc.platforms import library, reading
 from dpam_hpc.platforms.toml_lines import key_lines
-from dpam_hpc.report import gather, status, tables
-from dpam_hpc.report import texts as texts_of_report
 from dpam_hpc.probe import keeping, meaning
+from dpam_hpc.report import gather, status, tables
 from dpam_hpc.report import probe as report_probe
-from dpam_hpc.report import status
+from dpam_hpc.report import texts as texts_of_report
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
 from dpam_hpc.setup import slurm_facts
@@ -290,6 +291,27 @@ def state_files(content: bytes) -> None:
         files.mark_batch(["P"], True)
     with suppress(StorageError):
         files.begin_batch_again(["P"])
+    _file(".P.dpam_state.json", content)
+    with suppress(StorageError):
+        files.of_target("P")
+        files.begin_steps("P", ["PREPARE"], "run.s1", 2)
+        assert files.of_target("P") == dpam_state.TargetState(frozenset({"PREPARE"}), "run.s1", 2)
+
+
+def pipeline(content: bytes) -> None:
+    """A choice of steps, a log of dpam's, and a target's files."""
+    text = content.decode(errors="replace")
+    with suppress(ConfigError):
+        numbers = steps.parse(text)
+        assert steps.parse(steps.spelled(numbers)) == numbers
+        assert [n for stage in steps.stages(numbers) for n in stage.numbers] == list(numbers)
+    assert program.said_of_step(_file("log", content), "HHSEARCH").isprintable()
+    for number, step in steps.STEPS.items():
+        _file(f"Q{step.always[0] if step.always else '.x'}", content)
+        files = Files(WorkFolder(FOLDER, False), "Q")
+        if number == 4:
+            assert bool(files.missing(number)) == (not content.endswith(b"\n"))
+        files.remaining((number,))
 
 
 def probe(content: bytes) -> None:
@@ -322,6 +344,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
     "lock": lock,
     "state_files": state_files,
     "probe": probe,
+    "pipeline": pipeline,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dpam_hpc.dpam_state import StateFiles
+from dpam_hpc.dpam_state import StateFiles, TargetState
 from dpam_hpc.errors import ExitCode, StorageError
 
 STATE = {
@@ -167,3 +167,42 @@ def test_no_batch_state_is_made(tmp_path: Path) -> None:
     files(tmp_path).mark_batch(["P1"], True)
     assert os.listdir(tmp_path) == []
     assert batch_marked(tmp_path, {}) == {}
+
+
+def test_steps_that_are_begun_are_told_from_those_that_ended(tmp_path: Path) -> None:
+    (tmp_path / ".P1.dpam_state.json").write_text(json.dumps(STATE))
+    states = files(tmp_path)
+    assert states.of_target("P2") == TargetState()
+    states.begin_steps("P1", ["PREPARE"], "run.s1", 2)
+    assert states.of_target("P1") == TargetState(frozenset({"PREPARE"}), "run.s1", 2)
+    path = tmp_path / ".P1.dpam_state.json"
+    during = json.loads(path.read_text())
+    assert during["failed_steps"] == {}, "dpam's exit code is of this call alone"
+    during["completed_steps"].append("HHSEARCH")  # as dpam does
+    path.write_text(json.dumps(during))
+    assert states.of_target("P1").completed == {"PREPARE", "HHSEARCH"}
+    states.end_steps("P1", ["PREPARE", "HHSEARCH"], {"FOLDSEEK": "why"})
+    after = json.loads(path.read_text())
+    assert after["metadata"] == {"length": 40}
+    assert after["completed_steps"] == ["HHSEARCH", "PREPARE"]
+    assert after["failed_steps"] == {"FOLDSEEK": "why"}
+    assert states.of_target("P1").begun == ""
+
+
+@pytest.mark.parametrize("begun", [3, "x", "", " ", "run ten", None])
+def test_a_begun_entry_of_others_breaks_nothing(tmp_path: Path, begun: Any) -> None:
+    state = {**STATE, "metadata": {"dpam_hpc_begun": begun}}
+    (tmp_path / ".P1.dpam_state.json").write_text(json.dumps(state))
+    assert files(tmp_path).of_target("P1").begun in ("", "run")
+
+
+def test_steps_of_a_stage_in_the_batch_state(tmp_path: Path) -> None:
+    path = tmp_path / "_batch_state.json"
+    path.write_text(json.dumps({"SSE": {"P1": "complete", "P2": "complete"}, "PREPARE": {}}))
+    states = files(tmp_path)
+    states.begin_batch_again(["P1"], ["SSE", "DISORDER"])
+    assert json.loads(path.read_text())["SSE"] == {"P2": "complete"}
+    states.mark_batch(["P1"], False, ["SSE", "DISORDER"])
+    found = json.loads(path.read_text())
+    assert found["SSE"] == {"P2": "complete", "P1": "complete"}
+    assert found["DISORDER"] == {"P1": "complete"}

@@ -11,6 +11,7 @@ import pytest
 from dpam_hpc import journal, run_dir
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.pipeline.steps import Stage
 from dpam_hpc.run_dir import Job, Plan, RunDir, Task
 
 
@@ -177,3 +178,34 @@ def test_plan_json_is_json_for_others_too(tmp_path: Path) -> None:
     content = json.loads((run.path / "plan.json").read_text())
     assert content["schema"] == run_dir.SCHEMA
     assert content["tasks"] == [{"targets": 1, "seconds": 2.0, "offset": 0, "length": 0}]
+
+
+def test_what_was_submitted_last_may_be_a_chain(tmp_path: Path) -> None:
+    assert RunDir.last(tmp_path) == []
+    single = RunDir.create(tmp_path, "20260101-000000-aaaa")
+    single.write_plan(plan())
+    assert [run.id for run in RunDir.last(tmp_path)] == [single.id]
+    assert (single.chain, single.place) == (single.id, 0)
+    for place in (10, 2, 1):
+        RunDir.create(tmp_path, f"20260101-000001-bbbb.s{place}").write_plan(plan())
+    assert [run.place for run in RunDir.last(tmp_path)] == [1, 2, 10]
+    assert {run.chain for run in RunDir.last(tmp_path)} == {"20260101-000001-bbbb"}
+
+
+@pytest.mark.parametrize(
+    "stage", [{"numbers": []}, {"numbers": [14]}, {"numbers": [8], "cpus": 0}, {"numbers": ["x"]}]
+)
+def test_a_stage_that_is_none_makes_no_plan(tmp_path: Path, stage: dict[str, object]) -> None:
+    run = RunDir.create(tmp_path)
+    run.write_plan(plan())
+    path = run.path / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "stage": stage}))
+    with pytest.raises(ConfigError, match="is no plan of a run"):
+        run.plan()
+
+
+def test_a_stage_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path)
+    stage = Stage((8, 9), 1, 2000, 3, True, ("/opt/my dpam",))
+    run.write_plan(replace(plan(), stage=stage))
+    assert run.plan().stage == stage

@@ -199,3 +199,12 @@ def test_several_multi_node_jobs_where_one_is_not_enough() -> None:
     found = shape(work, 1000, 1, limits, True)
     assert (found.tasks, found.at_once) == (6, 2)
     assert shape(work, 1000, 1, Limits(max_nodes=2), True).tasks == 2
+
+
+def test_a_task_has_time_for_its_longest_target() -> None:
+    short = shape(600, 3, 16, Limits(), multi_node=False)
+    found = shape(600, 3, 16, Limits(), multi_node=False, longest_target=2 * HOUR)
+    assert found.tasks == short.tasks
+    assert found.time_limit == 3 * HOUR + STARTUP
+    limited = shape(600, 3, 16, Limits(max_runtime=HOUR), multi_node=False, longest_target=2 * HOUR)
+    assert (limited.time_limit, limited.starts) == (HOUR, 3)

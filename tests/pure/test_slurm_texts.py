@@ -374,3 +374,10 @@ def test_the_largest_array_is_as_the_controller_says(told: str, size: int | None
 def test_a_controller_that_does_not_answer_says_nothing_of_arrays() -> None:
     with pytest.raises(SchedulerError, match="Unable to contact"):
         texts.max_array_size(1, "", "slurm_load_ctl_conf error: Unable to contact controller")
+
+
+def test_a_job_that_waits_for_others() -> None:
+    assert texts.after([]) == []
+    assert texts.after(["17", "18"]) == ["--dependency=afterany:17:18"]
+    with pytest.raises(SchedulerError):
+        texts.after(["17,afterok:18"])

@@ -26,7 +26,7 @@ class Says:
         self.known = list(known)
         self.asked: list[list[str]] = []
 
-    def submit(self, script: Path, arguments: Sequence[str]) -> str:
+    def submit(self, script: Path, arguments: Sequence[str], after: Sequence[str] = ()) -> str:
         raise AssertionError
 
     test = submit

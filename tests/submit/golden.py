@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dpam_hpc.image.identity import ImageIdentity
+from dpam_hpc.pipeline.steps import Stage, stages
 from dpam_hpc.platforms import library
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.probe.meaning import Order
@@ -41,6 +42,7 @@ class Case:
     at_once: int = 1
     work_dir: str = "/project/proteins"
     settings: Mapping[str, Any] | None = None
+    stage: Stage | None = None
 
     def prepared(self) -> Prepared:
         parts = [[(f"P{n}", 100.0)] for n in range(self.tasks)]
@@ -63,6 +65,8 @@ class Case:
             0,
             Order(self.platform.scratch.candidates),
             self.identity(),
+            self.stage,
+            (Path("/databases/uniref"),) if self.stage else (),
         )
 
     def identity(self) -> ImageIdentity | None:
@@ -114,6 +118,14 @@ def cases() -> dict[str, Case]:
     found["generic-limited"] = Case(shipped("generic"), 20, 3, settings=given)
     found["local-many"] = Case(shipped("local"), 3)
     found["local-odd-folder-image"] = Case(shipped("local"), work_dir=ODD, settings=IMAGE)
+    search = replace(stages(range(1, 7))[0], at_once=12)
+    found["generic-steps"] = Case(shipped("generic"), 3, 3, stage=search)
+    found["local-steps"] = Case(shipped("local"), stage=search)
+    found["tacc-frontera-steps-image"] = Case(
+        shipped("tacc-frontera"), 2, 2, settings=IMAGE, stage=replace(search, at_once=0)
+    )
+    shared = made("srun", "array", exclusive=False)
+    found["test-srun-steps"] = Case(shared, 3, 3, settings=IMAGE, stage=search)
     found["tacc-frontera-several-jobs"] = Case(shipped("tacc-frontera"), 5, 2)
     for launch in ("srun", "ssh", "ibrun"):
         array = made(launch, "array", requeue=launch != "ibrun", exclusive=False)

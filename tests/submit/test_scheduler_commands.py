@@ -245,6 +245,27 @@ def test_a_local_job_can_be_cancelled_in_order(local: Local, script: Path) -> No
     local.cancel([job])  # it is over
 
 
+def test_a_local_job_waits_for_others_however_they_end(local: Local, script: Path) -> None:
+    script.write_text("sleep 1; echo first; exit 3\n")
+    first = local.submit(script, [])
+    killed = script.with_name("killed.sh")
+    killed.write_text("kill -9 0\n")
+    second = local.submit(killed, [])
+    third_script = script.with_name("third.sh")
+    third_script.write_text("echo third\n")
+    third = local.submit(third_script, [], [first, second])
+    waiting = local.submit(third_script, [], [third])
+    found = local.status([first, third, waiting])
+    assert [s.state for s in found] == [JobState.RUNNING, JobState.PENDING, JobState.PENDING]
+    local.cancel([waiting])
+    assert ended(local, waiting).state is JobState.CANCELLED
+    assert "third" not in local.log(waiting).read_text()
+    assert ended(local, third).state is JobState.COMPLETED
+    assert ended(local, first).state is JobState.FAILED, "it was over before the third began"
+    with pytest.raises(SchedulerError, match="is no id"):
+        local.submit(third_script, [], ["17; rm -rf"])
+
+
 def test_a_local_job_that_left_nothing_is_unknown(local: Local, script: Path) -> None:
     script.write_text("kill -9 0\n")
     job = local.submit(script, [])
