@@ -63,8 +63,7 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page of the documentation."""
-    proposed, readme = ROOT / "README.proposed.md", ROOT / "README.md"
-    first = [proposed if proposed.exists() else readme, *(ROOT / name for name in OTHERS)]
+    first = [ROOT / "README.md", *(ROOT / name for name in OTHERS)]
     return first + sorted((ROOT / "docs").rglob("*.md"))
 
 

@@ -26,7 +26,7 @@ PAGES = [
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_pages_commands_do_what_it_says(name: str, cluster: Cluster, user_python: Path) -> None:
-    page = next(page for page in pages.pages() if pages.name(page).replace(".proposed", "") == name)
+    page = next(page for page in pages.pages() if pages.name(page) == name)
     folder = Path(tempfile.mkdtemp(dir=cluster.home))
     dali_home = replay.make_home(folder / "replayed", python=str(user_python))
     home.fill(folder, dali_home)
