@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ConfigError, StorageError
 
 
@@ -37,11 +37,13 @@ def report(
     kind: Annotated[
         Format, typer.Option("--format", help="A page; a row a target; everything; Methods.")
     ] = Format.html,
+    json: AsJson = False,
 ) -> None:
     """What a run did, what it cost and what failed: one page that needs no network."""
     from dpam_hpc.report import gather
 
     work_dir = work_dir or Path()
+    kind = Format.json if json else kind
     facts = gather.gather(work_dir, gather.chosen(work_dir, run))
     if kind is not Format.html:
         if target:

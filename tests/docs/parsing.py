@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from dpam_hpc.cli import app
+from dpam_hpc.cli.verbs import VERBS, load
 from tests.docs.pages import ROOT
 
 ENDS = frozenset(("&&", "||", ";", "|", "&", "(", ")"))
@@ -63,7 +64,8 @@ def commands(text: str) -> Iterator[list[str]]:
 def usage_problem(words: list[str]) -> list[str]:
     """What the real command line says of these arguments; nothing is run."""
     try:
-        _tree().main(args=words, prog_name="dpam-hpc", standalone_mode=False)
+        command, rest = _command(words)
+        command.main(args=rest, prog_name="dpam-hpc", standalone_mode=False)
     except Exception as error:  # of click, or of the click that typer brings
         if getattr(error, "exit_code", None) != 2 or not hasattr(error, "format_message"):
             raise
@@ -79,11 +81,13 @@ def make_problem(words: list[str]) -> list[str]:
     return [done.stderr.strip()] if done.returncode else []
 
 
-def _tree() -> Any:
-    """The commands, each of which does nothing."""
-    tree = typer.main.get_command(app)
-    _disarm(tree)
-    return tree
+def _command(words: list[str]) -> tuple[Any, list[str]]:
+    """The verb, which does nothing, and its arguments; all verbs where it is none of them."""
+    if not words or words[0] not in VERBS:
+        return typer.main.get_command(app), words
+    command = load(words[0])
+    _disarm(command)
+    return command, words[1:]
 
 
 def _disarm(command: Any) -> None:

@@ -140,7 +140,7 @@ def complete(line: str, cwd: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("dpam-hpc re", ["resume"]),
+        ("dpam-hpc res", ["resume"]),
         ("dpam-hpc bundle ", ["build", "info", "verify"]),
         ("dpam-hpc run --retry", ["--retry-failed"]),
         ("dpam-hpc platforms show tacc-s", ["tacc-stampede3"]),

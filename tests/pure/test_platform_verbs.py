@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "platforms.md"
 
 
 def _documented_example() -> str:
-    found = re.search(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    found = re.search(r"```toml[^\n]*\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert found
     return textwrap.dedent(found[1])
 

@@ -68,7 +68,7 @@ def test_every_verb_that_tells_facts_has_json_and_a_schema() -> None:
             assert ("--json" in options) == (whole not in WITHOUT), whole
             if whole not in WITHOUT:
                 found.add(whole.replace(" ", "-"))
-    assert found | {"run-settings"} == set(schemas.names())
+    assert found | {"run-settings", "chain-plan", "chain-status"} == set(schemas.names())
 
 
 def test_the_page_lists_them_all() -> None:
