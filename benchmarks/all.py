@@ -101,7 +101,8 @@ def main() -> int:
     arguments = parse()
     names = arguments.only.split(",") if arguments.only else [b.name for b in BENCHMARKS]
     if unknown := set(names) - {b.name for b in BENCHMARKS}:
-        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}")
+        known = ", ".join(b.name for b in BENCHMARKS)
+        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}; there are {known}")
     arguments.results.mkdir(exist_ok=True)
     outcomes = []
     for benchmark in (b for b in BENCHMARKS if b.name in names):
