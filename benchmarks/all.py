@@ -35,6 +35,8 @@ class Benchmark:
 
 FEW = "--targets r1bd2X,O05011 --candidates 5"
 """So that upstream's way on sixteen nodes of a slow share takes minutes, not hours."""
+OURS_AT_16 = "--ways ours,ours-bundle --nodes 16 --latencies 10"
+"""The slowest case by itself, since all cases take an hour and a half."""
 MODELS = "--targets A0A0K2WPR7,O05011"
 """AlphaFold models of usual length."""
 REPLAYED = "--targets r1bd2X,O05011 --candidates 3 --latencies 0,10 --nodes 1,4 --copies 3"
@@ -53,6 +55,9 @@ BENCHMARKS = (
     Benchmark("extremes", "extremes.py", "--only memory,long,candidates", real=True),
     Benchmark("headline", "headline.py", f"{MODELS} --candidates 16", real=True, fuse=True),
     Benchmark("shared_fs", "shared_fs.py", f"{FEW} --workers 1", real=True, fuse=True),
+    Benchmark(
+        "shared_fs_16", "shared_fs.py", f"{FEW} --workers 1 {OURS_AT_16}", real=True, fuse=True
+    ),
     Benchmark("campaign", "campaign.py"),
 )
 """A line more for another benchmark. ``real``: it needs DALI; ``fuse``: it mounts slowfs.py;
@@ -102,7 +107,8 @@ def main() -> int:
     arguments = parse()
     names = arguments.only.split(",") if arguments.only else [b.name for b in BENCHMARKS]
     if unknown := set(names) - {b.name for b in BENCHMARKS}:
-        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}")
+        known = ", ".join(b.name for b in BENCHMARKS)
+        raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}; there are {known}")
     arguments.results.mkdir(exist_ok=True)
     outcomes = []
     for benchmark in (b for b in BENCHMARKS if b.name in names):

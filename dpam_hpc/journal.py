@@ -58,8 +58,9 @@ class Journal:
             if parsed or b"\n" not in content:
                 return parsed
             os.close(self._file)
-            os.replace(self._path, f"{self._path}{DAMAGED}")
-            log.warning("%s is damaged: set aside as %s", self._path, DAMAGED)
+            aside = f"{self._path}{DAMAGED}"
+            os.replace(self._path, aside)
+            log.warning("%s is damaged: set aside as %s", self._path, aside)
 
     def append(self, record: Record) -> None:
         """Add one record. Safe from several threads.

@@ -235,7 +235,7 @@ class World:
             self.work.output / f"{name}{end}" for name in self.expected for end in (HITS, MARKER)
         }
         states = {self.work.root / f".{name}.dpam_state.json" for name in self.expected}
-        # FUSE hides what is still open; a damaged journal is kept.
+        # FUSE hides what is still open.
         now = {path: checksum for path, checksum in now.items() if ".fuse_hidden" not in path.name}
         left = set(now) - outputs - states
         expect(not left, f"left behind: {sorted(map(str, left))}")
