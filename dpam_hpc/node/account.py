@@ -58,8 +58,7 @@ class Account:
         aligner: type[Aligner],
         options: Options,
         fingerprint: str,
-        place: Path,
-        fallback: bool,
+        choice: scratch.Choice,
     ) -> Record:
         """The record of the start: what works where, with what."""
         return {
@@ -79,8 +78,8 @@ class Account:
             "programs": programs(aligner, options),
             "bundle": self._bundle,
             "scratch": {
-                "path": str(place), "type": scratch.mount_type(place), "fallback": fallback,
-                "free_bytes": scratch.free_bytes(place),
+                "path": str(choice.folder), "type": scratch.mount_type(choice.folder),
+                "fallback": choice.is_fallback, "free_bytes": scratch.free_bytes(choice.folder),
             },
             "settings": self._given(),
             **self._about,

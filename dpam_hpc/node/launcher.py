@@ -155,8 +155,8 @@ class IterativeDali:
         # After the proof: an open file costs an operation at each start of a program.
         self._journal = journal = station.open_journal()
         stack.callback(journal.close)
-        options, place = self._room.place.options, choice.folder
-        journal.add(self._account.start(aligner, options, fingerprint, place, choice.is_fallback))
+        staged = self._room.place.options
+        journal.add(self._account.start(aligner, staged, fingerprint, choice))
         with suppress(OSError):  # then it waits for other records
             journal.flush()
         stack.push(self._note_end)
