@@ -27,7 +27,7 @@ def bundle_build(
     """Import every template of ECOD70_DIR once and write them into one file."""
     from dpam_hpc import settings
     from dpam_hpc.node.bundling import build
-    from dpam_hpc.report.progress import CountDisplay
+    from dpam_hpc.show.progress import CountDisplay
 
     resolved = settings.resolve(
         {"aligner": aligner, "dali_home": dali_home, "scratch_dir": scratch_dir}
@@ -36,7 +36,7 @@ def bundle_build(
     if json:
         from dataclasses import asdict
 
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(document(file=str(output), **asdict(info), left_out=left_out))
     else:
@@ -61,7 +61,7 @@ def bundle_info(
 
     info = asdict(Bundle(file).info())
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(document(file=str(file), **info))
         return
@@ -85,7 +85,7 @@ def bundle_verify(
     if data_dir is not None:
         problems += bundle.differing(data_dir / "ECOD70", bundle.templates())
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         templates = bundle.info().templates
         print(document(file=str(file), templates=templates, problems=problems))

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from dpam_hpc.errors import ConfigError, ExitCode, SchedulerError
-
 if TYPE_CHECKING:
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.prepared import Prepared
     from dpam_hpc.submit.scheduler import Scheduler
-
-LOOK_FIRST, LOOK_EVERY = 0.5, 5.0
-"""Seconds between two looks: at first, and in the long run."""
 
 
 def submit_chain(
@@ -39,10 +33,11 @@ def submit_chain(
     ``sources``: where each setting came from.
     """
     from dpam_hpc import trust
-    from dpam_hpc.report import chain as report
-    from dpam_hpc.report.document import document
-    from dpam_hpc.report.progress import CountDisplay
+    from dpam_hpc.cli import waiting
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import chain_plan as report
+    from dpam_hpc.show.document import document
+    from dpam_hpc.show.progress import CountDisplay
     from dpam_hpc.submit import chain
     from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
     from dpam_hpc.submit.resuming import image_remarks, take_from
@@ -83,13 +78,13 @@ def submit_chain(
             print(f"stage {run.place} submitted: job {', '.join(jobs)}; its folder is {run.path}")
         print("dpam-hpc status tells where it stands; dpam-hpc resume goes on with what is left")
     if wait:
-        raise typer.Exit(_wait(runs, scheduler))
+        raise typer.Exit(waiting.wait(runs, scheduler))
 
 
 def _show(prepared: Sequence[Prepared], scheduler: Scheduler | None, json: bool) -> None:
     """Print what would be submitted; ask the scheduler of it, if one is given."""
-    from dpam_hpc.report import chain as report
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import chain_plan as report
     from dpam_hpc.submit.platform_choice import renderer
 
     scripts = []
@@ -113,31 +108,6 @@ def _show(prepared: Sequence[Prepared], scheduler: Scheduler | None, json: bool)
                 print(scheduler.test(path, []), file=sys.stderr)
 
 
-def _wait(runs: Sequence[RunDir], scheduler: Scheduler) -> int:
-    """Until no job of the chain is queued any more; 0 if all its targets are done."""
-    from dpam_hpc.report import chain as report
-
-    pause = LOOK_FIRST
-    while True:
-        try:
-            found = report.look(runs, scheduler)
-        except SchedulerError as error:
-            print(error.what, file=sys.stderr)
-        else:
-            print(report.one_line(found), file=sys.stderr, flush=True)
-            if not any(each.queued for each in found):
-                if report.left(found):
-                    raise ConfigError(
-                        f"the jobs of run {runs[0].chain} are over, and {report.left(found)}"
-                        " targets are left",
-                        "dpam-hpc status and logs tell why; dpam-hpc resume goes on",
-                    )
-                bad = any(each.with_failures for each in found)
-                return ExitCode.FAILURES if bad else ExitCode.DONE
-        time.sleep(pause)
-        pause = min(LOOK_EVERY, 1.5 * pause)
-
-
 def resume_chain(
     settings: SubmitSettings,
     runs: Sequence[RunDir],
@@ -149,7 +119,7 @@ def resume_chain(
 ) -> None:
     """Release what the scheduler holds, or submit what is left of each stage."""
     from dpam_hpc.pipeline import steps
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
     from dpam_hpc.submit.resuming import release_held
 

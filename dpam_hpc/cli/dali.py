@@ -33,7 +33,7 @@ def dali_check(
         DaliAligner.prove(options, Path(folder) / "proof")
     programs = install.find(options["dali_home"])
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(document(programs=str(programs), import_sha256=fingerprint))
         return
@@ -66,9 +66,9 @@ def dali_install(
     already or the source is not the one listed, 6 if a disk is full, 75 if it is interrupted.
     """
     from dpam_hpc.cli.interruptible import interruptible
-    from dpam_hpc.report.document import document
     from dpam_hpc.settings import installed_dali
     from dpam_hpc.setup import dali_build
+    from dpam_hpc.show.document import document
 
     default = installed_dali().parent
     with interruptible("nothing of it is left; start it again"):

@@ -58,7 +58,7 @@ def doctor(
     else:
         from rich.console import Console
 
-        from dpam_hpc.doctor.show import show
+        from dpam_hpc.show.doctor import show
 
         show(report, Console(highlight=False))
     raise typer.Exit(ExitCode.PROBLEM if report.worst == "problem" else ExitCode.DONE)

@@ -74,7 +74,7 @@ def image_build(
             sandbox_parent=sandbox_dir, keep_log=keep_log, say=_say,
         )  # fmt: skip
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(
             document(
@@ -108,7 +108,7 @@ def image_verify(
 
     from dpam_hpc.errors import ExitCode
     from dpam_hpc.image import recipe, verifying
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     checks: list[Check] = []
 
@@ -142,7 +142,7 @@ def image_inspect(
     from dpam_hpc.image.identity import identify
     from dpam_hpc.image.inspecting import KINDS, inspect
     from dpam_hpc.image.recipe import NOT_TO_GIVE
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     found = inspect(file)
     if spdx:
@@ -185,7 +185,7 @@ def image_docker(
 
     sha256 = docker_archive.write(file, tag, output)
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(document(file=str(output), sha256=sha256, tag=tag))
         return
@@ -212,7 +212,7 @@ def image_sources(
 
     from dpam_hpc.image import choice as choices
     from dpam_hpc.image import debian_lock, fetching
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     choice = _choice(arch, without_dali, without_dpam, source)
     if lock:

@@ -36,10 +36,10 @@ def init(
     It looks at this machine, the folders around, and SLURM. Without a terminal, with --yes and
     with --json it asks nothing, and leaves out what it cannot tell.
     """
-    from dpam_hpc.report.document import document
     from dpam_hpc.settings import FILE_NAME
     from dpam_hpc.setup import finding, settings_file, settling
     from dpam_hpc.setup.asking import Asking, show
+    from dpam_hpc.show.document import document
 
     folder = (work_dir or Path()).absolute()
     if not folder.is_dir():

@@ -40,9 +40,9 @@ def launch(
     from dpam_hpc import trust
     from dpam_hpc.node.shutdown import Shutdown
     from dpam_hpc.node.task import Start, work_off
-    from dpam_hpc.report import summary
-    from dpam_hpc.report.progress import CountsOfStage, ProgressDisplay
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import summary
+    from dpam_hpc.show.progress import CountsOfStage, ProgressDisplay
     from dpam_hpc.target import OWN_FOLDER
 
     start = Start(job, node, restart, deadline or None, tuple(scratch or ()), last_resort, image)

@@ -21,7 +21,7 @@ app = group("Sites: which are known, and which one this is.")
 def platforms_list(json: AsJson = False) -> None:
     """All platforms and their files; of two files of one name the stronger one."""
     from dpam_hpc.platforms import library
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     platforms, broken = library.sound()
     files = {name: paths[0] for name, paths in library.found().items()}
@@ -52,7 +52,7 @@ def platforms_show(
     """All that is known of a platform, with what it extends, and the source of each fact."""
     from dpam_hpc.platforms import library
     from dpam_hpc.platforms.model import Partition
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     platform = library.named(name)
     file = library.where(name)
@@ -87,7 +87,7 @@ def platforms_detect(json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from dpam_hpc.platforms import detect, library
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     found = detect.here()
     name = found.platform.name
@@ -115,7 +115,7 @@ def platforms_check(
     """Tell all that is wrong with a platform's file, with lines; exit code 2 if anything is."""
     from dpam_hpc.platforms import library
     from dpam_hpc.platforms.reading import PlatformError
-    from dpam_hpc.report.document import document
+    from dpam_hpc.show.document import document
 
     problems: list[dict[str, Any]] = []
     try:

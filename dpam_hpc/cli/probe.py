@@ -109,7 +109,7 @@ def _keep(found: Probe, platform: Platform, on_node: bool) -> None:
 def _print(found: Probe, settings: SubmitSettings, platform: Platform, json: bool) -> None:
     from dpam_hpc.patience import within
     from dpam_hpc.probe.meaning import TYPICAL
-    from dpam_hpc.report import probe as report
+    from dpam_hpc.show import probe as report
 
     if json:
         from dpam_hpc.probe.keeping import as_json

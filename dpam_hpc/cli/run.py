@@ -84,8 +84,8 @@ def _run(run_settings: Any, sources: dict[str, str], json: bool) -> int:
     from dpam_hpc.node.launcher import IterativeDali
     from dpam_hpc.node.shutdown import Shutdown
     from dpam_hpc.node.task import refuse_beside_tasks
-    from dpam_hpc.report import summary
-    from dpam_hpc.report.progress import ProgressDisplay
+    from dpam_hpc.show import summary
+    from dpam_hpc.show.progress import ProgressDisplay
     from dpam_hpc.target import WorkFolder, chosen_targets, read_targets_file
 
     refuse_beside_tasks(run_settings.work_dir)
@@ -152,7 +152,7 @@ def _same_command() -> str:
 
 def _print_settings(rows: list[tuple[str, str, str]], json: bool) -> None:
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         names = ("name", "value", "source")
         print(document(settings=[dict(zip(names, row, strict=True)) for row in rows]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +15,8 @@ from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.printable import printable
 
 if TYPE_CHECKING:
-    from dpam_hpc.report.status import RunStatus
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show.status import RunStatus
 
 WATCH_EVERY = 5.0
 LOG_LINES = 40
@@ -23,7 +24,7 @@ LOG_LINES = 40
 
 def status(
     work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
+    again: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
     every: Annotated[
         float, typer.Option(min=1, max=86400, help="Seconds between two looks of --watch.")
     ] = WATCH_EVERY,
@@ -37,32 +38,31 @@ def status(
     """
     from rich.console import Console
 
-    from dpam_hpc.report import chain
-    from dpam_hpc.report import status as report
-    from dpam_hpc.report import watch as watching
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import document, watch
+    from dpam_hpc.show.chain import Chain
+    from dpam_hpc.show.run_screen import OneRun
 
     run = RunDir.latest(work_dir or Path())
     runs = RunDir.last(run.work_dir) if run.place else [run]
+    view: watch.View = Chain(runs) if run.place else OneRun()
     console = Console(markup=False)  # names of nodes and folders may hold brackets
-    if run.place:
-        chain.show(runs, lambda: _look(runs), console, every if watch else None, json)
-        return
-    if watch and json:
-        watching.watch(lambda: _look([run])[0], watching.json_lines, every)
-    elif watch and console.is_terminal and not console.is_dumb_terminal:
-        with watching.InPlace(console) as display:
-            watching.watch(lambda: _look([run])[0], display, every)
-    elif watch:
-        watching.watch(lambda: _look([run])[0], watching.Lines(), every)
+    look = partial(_look, runs)
+    if again and json:
+        watch.watch(look, watch.JsonLines(view), every)
+    elif again and console.is_terminal and not console.is_dumb_terminal:
+        with watch.InPlace(view, console) as display:
+            watch.watch(look, display, every)
+    elif again:
+        watch.watch(look, watch.Lines(view), every)
     else:
-        found = _look([run])[0]
-        if found.problem:
-            print(f"dpam-hpc: {found.problem}", file=sys.stderr)
+        found = look()
+        if found[0].problem:
+            print(f"dpam-hpc: {found[0].problem}", file=sys.stderr)
         if json:
-            print(report.as_json(found))
+            print(document.document(**view.content(found)))
         else:
-            console.print(report.table(found), highlight=False)
+            console.print(view.table(found), highlight=False)
 
 
 def cancel(
@@ -84,7 +84,7 @@ def cancel(
     jobs = [job["job"] for each in reversed(runs) for job in each.jobs()]
     scheduler_by_kind(run.plan().scheduler, run.work_dir).cancel(jobs)
     if json:
-        from dpam_hpc.report.document import document
+        from dpam_hpc.show.document import document
 
         print(document(run=run.chain, jobs=jobs))
         return
@@ -113,7 +113,7 @@ def logs(
         raise ConfigError(f"run {last.chain} has no target and no task {what}")
     target = "" if not what or what.isdecimal() else what
     if json:
-        from dpam_hpc.report.document import document, line
+        from dpam_hpc.show.document import document, line
 
         for run, number in places:
             told = document if len(places) == 1 else line
@@ -171,13 +171,13 @@ def _is_of_task(run: RunDir, path: Path, number: int) -> bool:
 
 def _look(runs: list[RunDir]) -> list[RunStatus]:
     """Where runs stand; where the scheduler is silent what the folders alone tell, and that."""
-    from dpam_hpc.report.chain import look
+    from dpam_hpc.show.status import look_at_all
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
 
     try:
-        return look(runs, scheduler_by_kind(runs[0].plan().scheduler, runs[0].work_dir))
+        return look_at_all(runs, scheduler_by_kind(runs[0].plan().scheduler, runs[0].work_dir))
     except SchedulerError as error:
-        found = look(runs, None)
+        found = look_at_all(runs, None)
         for each in found:
             each.problem = f"what the scheduler says is not known: {error.what}"
         return found

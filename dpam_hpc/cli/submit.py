@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +11,13 @@ import typer
 
 from dpam_hpc.cli.completing import platform_names
 from dpam_hpc.cli.options import path_argument, path_option
-from dpam_hpc.errors import ConfigError, ExitCode
+from dpam_hpc.errors import ConfigError
 
 if TYPE_CHECKING:
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
     from dpam_hpc.submit.prepared import Prepared
     from dpam_hpc.submit.scheduler import Scheduler
-
-LOOK_EVERY = 5.0
 
 
 def submit(
@@ -138,9 +135,9 @@ def resume(
     """
     from dpam_hpc import trust
     from dpam_hpc.cli.chain import resume_chain
-    from dpam_hpc.report.document import document
     from dpam_hpc.run_dir import RunDir
     from dpam_hpc.settings import SubmitSettings
+    from dpam_hpc.show.document import document
     from dpam_hpc.submit.earlier import over
     from dpam_hpc.submit.platform_choice import scheduler_by_kind
     from dpam_hpc.submit.resuming import left_of, release_held
@@ -196,9 +193,10 @@ def _submit(
     json: bool,
 ) -> None:
     from dpam_hpc import trust
-    from dpam_hpc.report import plan as report
-    from dpam_hpc.report.progress import CountDisplay
+    from dpam_hpc.cli import waiting
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import plan as report
+    from dpam_hpc.show.progress import CountDisplay
     from dpam_hpc.submit import submission
     from dpam_hpc.submit.platform_choice import choose, renderer, scheduler_by_kind
     from dpam_hpc.submit.resuming import image_remarks, take_from
@@ -232,13 +230,13 @@ def _submit(
         print(f"run {run.id} submitted: job {', '.join(ids)}; its folder is {run.path}")
         print("dpam-hpc status tells where it stands; dpam-hpc resume goes on with what is left")
     if wait:
-        raise typer.Exit(_wait(run, scheduler))
+        raise typer.Exit(waiting.wait([run], scheduler))
 
 
 def _show(prepared: Prepared, scheduler: Scheduler | None, json: bool) -> None:
     """Print what would be submitted; ask the scheduler of it, if one is given."""
-    from dpam_hpc.report import plan as report
     from dpam_hpc.run_dir import RunDir
+    from dpam_hpc.show import plan as report
     from dpam_hpc.submit.platform_choice import renderer
 
     run = RunDir.named(prepared.settings.work_dir, "DRY-RUN")
@@ -255,27 +253,3 @@ def _show(prepared: Prepared, scheduler: Scheduler | None, json: bool) -> None:
                 path = Path(folder) / job.script
                 path.write_text(scripts[job.script])
                 print(scheduler.test(path, []), file=sys.stderr)
-
-
-def _wait(run: RunDir, scheduler: Scheduler) -> int:
-    """Until no job of the run is queued any more; 0 if all its targets are done."""
-    from dpam_hpc.errors import SchedulerError
-    from dpam_hpc.report.status import look, one_line
-
-    while True:
-        try:
-            status = look(run, scheduler)
-        except SchedulerError as error:
-            print(error.what, file=sys.stderr)
-        else:
-            print(one_line(status), file=sys.stderr, flush=True)
-            if not status.queued:
-                if status.done == status.targets and not status.with_failures:
-                    return ExitCode.DONE
-                if status.left == 0:
-                    return ExitCode.FAILURES
-                raise ConfigError(
-                    f"the jobs of run {run.id} are over, and {status.left} targets are left",
-                    "dpam-hpc logs tells why; dpam-hpc resume goes on",
-                )
-        time.sleep(LOOK_EVERY)

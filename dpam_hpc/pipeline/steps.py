@@ -204,6 +204,11 @@ def stages(numbers: Sequence[int]) -> list[Stage]:
     return found
 
 
+def numbers_of(stage: Stage | None) -> tuple[int, ...]:
+    """A stage's steps; None is step 7."""
+    return stage.numbers if stage else (DALI,)
+
+
 def stage_name(stage: Stage | None) -> str:
     """How a stage is called; None is step 7."""
     return stage.name if stage else str(DALI)

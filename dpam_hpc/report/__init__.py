@@ -1,1 +1,1 @@
-"""What people and programs see of a run."""
+"""What a run was, gathered from its folder: a page, tables, a paragraph for Methods."""

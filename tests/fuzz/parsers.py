@@ -25,7 +25,6 @@ from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import ProgramFailed, Unusable
 from dpam_hpc.align.dali import texts
 from dpam_hpc.doctor import report as doctor_report
-from dpam_hpc.doctor import show as doctor_show
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.node import run_lock, staging
 from dpam_hpc.pipeline import program, steps
@@ -33,12 +32,14 @@ from dpam_hpc.pipeline.outputs import Files
 from dpam_hpc.platforms import library, reading
 from dpam_hpc.platforms.toml_lines import key_lines
 from dpam_hpc.probe import keeping, meaning
-from dpam_hpc.report import gather, status, tables
-from dpam_hpc.report import probe as report_probe
+from dpam_hpc.report import gather, tables
 from dpam_hpc.report import texts as texts_of_report
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
 from dpam_hpc.setup import slurm_facts
+from dpam_hpc.show import doctor as doctor_show
+from dpam_hpc.show import probe as probe_show
+from dpam_hpc.show import status
 from dpam_hpc.submit import slurm_texts
 from dpam_hpc.target import TARGET_ID, TEMPLATE_ID, WorkFolder, chosen_targets, read_targets_file
 
@@ -265,7 +266,9 @@ def run_folder(content: bytes) -> None:
     (run.path / "tasks/0/journal-0.jsonl").unlink()
     found = status.look(run, None)
     status.table(found)
-    assert said == found.tasks[0].said and status.as_json(found) and status.one_line(found)
+    assert (
+        said == found.tasks[0].said and json.dumps(status.content(found)) and status.one_line(found)
+    )
 
 
 def lock(content: bytes) -> None:
@@ -323,7 +326,7 @@ def probe(content: bytes) -> None:
         names = [place.name for place in kept.places]
         order = meaning.order(names, kept)
         assert sorted(order.candidates) == sorted(names)
-        report_probe.show(kept, meaning.TYPICAL, "told", names, console)
+        probe_show.show(kept, meaning.TYPICAL, "told", names, console)
     with suppress(ValueError):
         answer = doctor_report.from_json(content)
         written = json.loads(answer.as_json())

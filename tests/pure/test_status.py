@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from dpam_hpc import journal, run_dir
-from dpam_hpc.report import status as report
 from dpam_hpc.run_dir import Job, Plan, RunDir
+from dpam_hpc.show import status as report
 from dpam_hpc.submit.scheduler import JobState, JobStatus
 
 
@@ -199,7 +198,7 @@ def test_why_tasks_failed_is_told_once_for_each_reason(run: RunDir) -> None:
 
 def test_json_has_what_the_table_has(run: RunDir) -> None:
     note(run, 0, ("A", "done"))
-    content = json.loads(report.as_json(report.look(run, None)))
+    content = report.content(report.look(run, None))
     assert (content["targets"], content["done"], content["left"]) == (5, 1, 4)
     assert [task["left"] for task in content["tasks"]] == [2, 2]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from rich.cells import cell_len
 
-from dpam_hpc.report import status as report
-from dpam_hpc.report import watch
-from dpam_hpc.report.status import RunStatus, TaskStatus
+from dpam_hpc.show import status as report
+from dpam_hpc.show import watch
+from dpam_hpc.show.run_screen import OneRun, screen
+from dpam_hpc.show.status import RunStatus, TaskStatus
 
 NAMES = ("n1", "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 30, "a\x1b[2Jb\nc", "[bold]x[/bold]" * 5)
 
@@ -36,20 +37,20 @@ def many(count: int, *, done: int = 0) -> RunStatus:
 def test_no_line_is_too_long_and_none_too_many(width: int, height: int, count: int) -> None:
     status = many(count)
     status.problem = "what the scheduler says is not known: " + NAMES[1] * 3
-    lines = watch.frame(status, 0.0, 5.0, width, height).plain.split("\n")
+    lines = screen(status, 0.0, 5.0, width, height).plain.split("\n")
     assert len(lines) <= height - 1
     assert max(cell_len(line) for line in lines) <= width
     assert all(line.isprintable() for line in lines)
 
 
 def test_running_tasks_come_first_and_finished_ones_last() -> None:
-    lines = watch.frame(many(9, done=4), 0.0, 5.0, 80, 24).plain.split("\n")
+    lines = screen(many(9, done=4), 0.0, 5.0, 80, 24).plain.split("\n")
     rows = [line.split()[:2] for line in lines[4:] if line.split()[1] in STATES]
     assert rows == [
         ["0", "running"], ["3", "running"], ["1", "pending"], ["2", "pending"], ["4", "pending"],
         *([str(n), "finished"] for n in range(5, 9)),
     ]  # fmt: skip
-    lines = watch.frame(many(500, done=400), 0.0, 5.0, 80, 24).plain.split("\n")
+    lines = screen(many(500, done=400), 0.0, 5.0, 80, 24).plain.split("\n")
     (rest,) = [line for line in lines if line.startswith("and ")]
     shown = [line.split()[0] for line in lines[4:] if line.split()[1] in STATES]
     assert shown == [str(3 * n) for n in range(len(shown))]
@@ -58,8 +59,8 @@ def test_running_tasks_come_first_and_finished_ones_last() -> None:
 
 
 def test_the_last_line_tells_when_it_was_looked_at() -> None:
-    assert "looked at" in watch.frame(many(500), 0.0, 5.0, 80, 24).plain.split("\n")[-1]
-    assert "nothing is queued" in watch.frame(many(3), 0.0, None, 80, 24).plain.split("\n")[-1]
+    assert "looked at" in screen(many(500), 0.0, 5.0, 80, 24).plain.split("\n")[-1]
+    assert "nothing is queued" in screen(many(3), 0.0, None, 80, 24).plain.split("\n")[-1]
 
 
 def looks(*problems: str | None) -> Iterator[RunStatus]:
@@ -74,7 +75,7 @@ def looks(*problems: str | None) -> Iterator[RunStatus]:
 def test_lines_are_written_where_something_changed_and_it_goes_on_where_slurm_is_silent() -> None:
     lines: list[str] = []
     found = looks("", "", "SLURM is silent", "SLURM is silent", "", "", None)
-    last = watch.watch(lambda: next(found), watch.Lines(lines.append), 0.0)
+    last = watch.watch(lambda: [next(found)], watch.Lines(OneRun(), lines.append), 0.0)[0]
     assert last.queued == 0
     told = [line for line in lines if "targets done" in line]
     assert ["SLURM is silent" in line for line in told] == [False, True, False, False]
@@ -85,4 +86,4 @@ def test_lines_are_written_where_something_changed_and_it_goes_on_where_slurm_is
 def test_what_is_finished_is_over_though_slurm_is_silent() -> None:
     status = many(9, done=9)
     status.problem = "SLURM is silent"
-    assert watch.watch(lambda: status, watch.Lines(lambda text: None), 60.0) is status
+    assert watch.watch(lambda: [status], watch.Lines(OneRun(), lambda text: None), 60.0) == [status]

@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from dpam_hpc.pipeline.steps import ALL, DALI, STEPS
 from dpam_hpc.run_dir import RunDir
-from tests import fake_dpam, replay
+from tests import fake_dpam, replay, schemas
 from tests.conftest import HITS, environment, run
 from tests.pipeline_site import TARGETS, Site, contents, dpams, failures, make_site, until
 from tests.submit import fake_slurm
+from tests.terminal import Terminal
 
 A, B, C = TARGETS
 PATIENCE = 100.0
 pytestmark = pytest.mark.timeout(240)
-SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 @dataclass
@@ -49,23 +48,16 @@ class Login:
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
-        return checked("chain-status", self.call("status", self.site.work, "--json").stdout)
+        return schemas.check("chain-status", self.call("status", self.site.work, "--json").stdout)
 
     def plan(self, *more: str) -> list[dict[str, Any]]:
         """The stages that would be submitted."""
         said = self.submit("--dry-run", "--json", *more).stdout
-        stages: list[dict[str, Any]] = checked("chain-plan", said)["stages"]
+        stages: list[dict[str, Any]] = schemas.check("chain-plan", said)["stages"]
         return stages
 
     def runs(self) -> list[RunDir]:
         return RunDir.last(self.site.work)
-
-
-def checked(schema: str, text: str) -> dict[str, Any]:
-    """JSON that is as its schema says."""
-    found: dict[str, Any] = json.loads(text)
-    jsonschema.validate(found, json.loads((SCHEMAS / f"{schema}.schema.json").read_text()))
-    return found
 
 
 def make_login(
@@ -221,6 +213,53 @@ def test_stages_wait_for_each_other_whatever_their_end(
     assert runs[1].plan().stage is None
     login.call("cancel", login.site.work)
     assert slurm.calls()[-1] == ["scancel", "14", "13", "12", "11"]
+
+
+GONE = "slurm_load_jobs error: Invalid job id specified\n"
+AGAIN = ("status", "--watch", "--every", "1")
+
+
+def watched(login: Login, slurm: fake_slurm.FakeSlurm) -> None:
+    """A chain whose first stage runs, then its second, then none is known any more."""
+    login.submit("--steps", "all", platform="generic")
+    (slurm.folder / "squeue.json").unlink()
+    waiting = "".join(f"{job}|N/A|PENDING||Dependency\n" for job in (13, 14))
+    slurm.does("squeue", "11|N/A|RUNNING|n1|None\n12|N/A|PENDING||Dependency\n" + waiting)
+    slurm.does("squeue", "12|N/A|RUNNING|n2|None\n" + waiting)
+    slurm.does("squeue", stderr=GONE, exit=1)
+
+
+def test_a_chain_is_watched_on_a_terminal(login: Login, slurm: fake_slurm.FakeSlurm) -> None:
+    watched(login, slurm)
+    del login.env["COLUMNS"]
+    with Terminal(*AGAIN, login.site.work, env=login.env) as terminal:
+        terminal.until("looked at")
+        first = terminal.lines
+        terminal.until("nothing is queued any more")
+        assert terminal.end() == 0
+    assert first[0] == f"run {login.runs()[0].chain} on generic, 4 stages"
+    assert [line.split()[:4] for line in first[1:4]] == [
+        ["stage", "steps", "jobs", "tasks"], ["1", "1-6", "1", "running"],
+        ["2", "7", "1", "pending"],
+    ]  # fmt: skip
+    assert "Ctrl-C stops watching" in first[-1]
+    assert "no job of it is known to be queued: dpam-hpc resume goes on" in terminal.lines
+    assert terminal.screen.wrapped == 0
+    assert terminal.screen.pushed_out == 0
+
+
+def test_a_chain_is_watched_by_lines_and_documents(
+    login: Login, slurm: fake_slurm.FakeSlurm
+) -> None:
+    watched(login, slurm)
+    lines = login.call(*AGAIN, login.site.work).stdout.splitlines()
+    assert [line.split(maxsplit=1)[1].split(":")[0] for line in lines[:3]] == [
+        "stage 1 of 4", "stage 2 of 4", "stage 4 of 4",
+    ]  # fmt: skip
+    assert lines[3:] == ["no job of it is known to be queued: dpam-hpc resume goes on"]
+    slurm.does("squeue", "12|N/A|RUNNING|n2|None\n").does("squeue", stderr=GONE, exit=1)
+    said = login.call(*AGAIN, "--json", login.site.work).stdout.splitlines()
+    assert [schemas.check("chain-status", line)["queued"] for line in said] == [1, 0]
 
 
 def test_a_stage_that_is_refused_is_told_with_what_is_submitted(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.journal import FAILED, Record
 from dpam_hpc.node.progress import Progress
-from dpam_hpc.report.document import document
+from dpam_hpc.show.document import document
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.journal import DONE, FAILED, HELD
-from dpam_hpc.report.document import document
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.submit.scheduler import JobState, JobStatus, Scheduler
 
@@ -100,15 +100,25 @@ def look(run: RunDir, scheduler: Scheduler | None) -> RunStatus:
 
     ``scheduler``: None looks at the folder alone.
     """
+    return look_at_all([run], scheduler)[0]
+
+
+def look_at_all(runs: Sequence[RunDir], scheduler: Scheduler | None) -> list[RunStatus]:
+    """The same of several runs of one scheduler, which is asked once."""
+    jobs = [job["job"] for run in runs for job in run.jobs()]
+    known = scheduler.status(jobs) if scheduler is not None and jobs else []
+    return [_look(run, known) for run in runs]
+
+
+def _look(run: RunDir, known_of_all: Sequence[JobStatus]) -> RunStatus:
     plan = run.plan()
     tasks = [TaskStatus(n, task.targets, task.seconds) for n, task in enumerate(plan.tasks)]
     for number in run.started():
         if number < len(tasks):
             _read(run, tasks[number])
     submitted = run.jobs()
-    known: list[JobStatus] = []
-    if scheduler is not None and submitted:
-        known = scheduler.status([job["job"] for job in submitted])
+    jobs = {job["job"] for job in submitted}
+    known = [status for status in known_of_all if status.job in jobs]
     _assign(tasks, submitted, known)
     states = Counter(status.state.value for status in known)
     status = RunStatus(
@@ -252,13 +262,8 @@ def reasons(tasks: list[TaskStatus]) -> list[str]:
     return lines
 
 
-def as_json(status: RunStatus) -> str:
-    """The status for programs; documented in docs/json.md."""
-    return document(**content(status))
-
-
 def content(status: RunStatus) -> dict[str, Any]:
-    """The status as JSON has it."""
+    """The status as JSON has it; docs/schemas/status.schema.json describes it."""
     told = asdict(status)
     told |= {
         "targets": status.targets, "done": status.done, "failed": status.failed,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dpam_hpc.clock import clock
-from dpam_hpc.report.document import document
+from dpam_hpc.show.document import document
 from dpam_hpc.submit.shape import STARTUP
 
 if TYPE_CHECKING:

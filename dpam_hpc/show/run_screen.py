@@ -1,25 +1,19 @@
-"""``status --watch``: a run's tasks in place on a terminal, lines of what changed elsewhere."""
+"""A run on a terminal of any size, as ``status --watch`` shows it: a row a task."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dpam_hpc.report import document
-from dpam_hpc.report import status as report
-from dpam_hpc.report.status import RunStatus, TaskStatus
+from dpam_hpc.show import status as report
+from dpam_hpc.show.status import RunStatus, TaskStatus
+from dpam_hpc.show.watch import REMARKS_SHOWN, Found, fitted, looked_at
 from dpam_hpc.submit.scheduler import JobState
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
+    from rich.console import RenderableType
     from rich.text import Text
-
-Display = Callable[[RunStatus, float, float | None], None]
-"""Shows a run as it was at a time, and when it will be looked at again (None: it is over)."""
 
 COLUMNS = (
     ("task", 6), ("state", 0), ("node", 12), ("starts", 6), ("done", 6), ("failed", 6), ("left", 6),
@@ -30,72 +24,41 @@ TO_THE_LEFT = ("state", "node")
 FIRST_TO_GO = ("scratch", "busy", "starts", "node")
 """On a narrow terminal."""
 STATE_WIDTH = 10
-REMARKS_SHOWN = 3
 ORDER = (JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED, JobState.HELD)
 BAR = 20
 
 
-def watch(look: Callable[[], RunStatus], show: Display, every: float) -> RunStatus:
-    """Look again and again until nothing is queued; a scheduler that is silent is asked again."""
-    while True:
-        found, now = look(), time.time()
-        over = found.left == 0 if found.problem else not found.queued
-        show(found, now, None if over else now + every)
-        if over:
-            return found
-        time.sleep(every)
+class OneRun:
+    """A run that is no chain's, to ``watch``."""
+
+    def one_line(self, found: Found) -> str:
+        """Where it stands."""
+        return report.one_line(found[0])
+
+    def remarks(self, found: Found) -> list[str]:
+        """What else is to be said."""
+        return report.remarks(found[0])
+
+    def table(self, found: Found) -> RenderableType:
+        """The whole of it."""
+        return report.table(found[0])
+
+    def screen(
+        self, found: Found, looked: float, again: float | None, width: int, height: int
+    ) -> Text:
+        """As much as fits."""
+        return screen(found[0], looked, again, width, height)
+
+    def content(self, found: Found) -> dict[str, Any]:
+        """The same for programs."""
+        return report.content(found[0])
 
 
-class InPlace:
-    """Rewrites one part of the terminal; use it in a ``with``."""
+def screen(status: RunStatus, looked: float, again: float | None, width: int, height: int) -> Text:
+    """The run on a terminal of a size; no line is longer, there are no more lines.
 
-    def __init__(self, console: Console) -> None:
-        from rich.live import Live
-
-        self._console = console
-        self._live: Live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
-
-    def __enter__(self) -> InPlace:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def __call__(self, status: RunStatus, looked: float, again: float | None) -> None:
-        """Show it."""
-        size = self._console.size
-        self._live.update(frame(status, looked, again, size.width, size.height), refresh=True)
-
-
-class Lines:
-    """A line for each look at which something had changed."""
-
-    def __init__(self, write: Callable[[str], None] = lambda text: print(text, flush=True)) -> None:
-        self._write = write
-        self._last: tuple[object, ...] = ()
-
-    def __call__(self, status: RunStatus, looked: float, again: float | None) -> None:
-        """Write it, if it differs from the last."""
-        now = (status.done, status.failed, status.problem, *sorted(_states(status.tasks).items()))
-        if now != self._last or again is None:
-            told = f"; {status.problem}" if status.problem else ""
-            self._write(f"{_clock(looked)} {report.one_line(status)}{told}")
-        self._last = now
-        if again is None:
-            for remark in report.remarks(status):
-                self._write(remark)
-
-
-def json_lines(status: RunStatus, looked: float, again: float | None) -> None:
-    """A document a look."""
-    print(document.line(**report.content(status)), flush=True)
-
-
-def frame(status: RunStatus, looked: float, again: float | None, width: int, height: int) -> Text:
-    """The run on a terminal of a size; no line is longer, there are no more lines."""
-    from rich.text import Text
-
+    ``looked``, ``again``: when it was looked at, and when it will be (None: it is over).
+    """
     share = (status.done + status.failed) / status.targets if status.targets else 1.0
     filled = int(BAR * share)
     states = _states(status.tasks)
@@ -110,10 +73,7 @@ def frame(status: RunStatus, looked: float, again: float | None, width: int, hei
     ]
     remarks = ([status.problem] if status.problem else []) + report.remarks(status)
     foot = remarks[:REMARKS_SHOWN]
-    if again is None:
-        foot.append(f"looked at {_clock(looked)}: nothing is queued any more")
-    else:
-        foot.append(f"looked at {_clock(looked)}, next at {_clock(again)}; Ctrl-C stops watching")
+    foot.append(looked_at(looked, again))
     room = max(0, height - 1 - len(head) - len(foot) - 1)  # 1 for the names of the columns
     order = sorted(status.tasks, key=_rank)
     if len(order) > room:
@@ -122,12 +82,7 @@ def frame(status: RunStatus, looked: float, again: float | None, width: int, hei
         foot.insert(0, f"and {len(order) - room} more tasks: {rest}")
     lines = [(text, "") for text in head] + [(_row({}, width), "bold")]
     lines += [(_row(_cells(task), width), "") for task in order[:room]] + [(t, "") for t in foot]
-    shown = Text(no_wrap=True, overflow="ellipsis")
-    for number, (line, style) in enumerate(lines[: height - 1]):
-        text = Text("".join(c if c.isprintable() else "?" for c in line), style)
-        text.truncate(width, overflow="ellipsis")
-        shown.append("\n" if number else "").append_text(text)
-    return shown
+    return fitted(lines, width, height)
 
 
 def _rank(task: TaskStatus) -> tuple[int, int]:
@@ -176,7 +131,3 @@ def _row(cells: dict[str, str], width: int) -> str:
 
 def _fixed(columns: dict[str, int]) -> int:
     return sum(columns.values()) + len(columns) - 1
-
-
-def _clock(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))

@@ -1,0 +1,1 @@
+"""What verbs print of plans, runs and findings: for people, and as JSON for programs."""
