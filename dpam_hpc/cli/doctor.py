@@ -13,7 +13,7 @@ from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ConfigError, ExitCode, SchedulerError
 
 if TYPE_CHECKING:
-    from dpam_hpc.doctor.report import Report
+    from dpam_hpc.doctor.findings import Findings
     from dpam_hpc.platforms.model import Platform
     from dpam_hpc.settings import SubmitSettings
 
@@ -52,19 +52,19 @@ def doctor(
         "image": image, "dali_home": dali_home, "scratch_dir": scratch_dir, "account": account,
         "partition": partition,
     }  # fmt: skip
-    report = _on_node(given, wait) if on_node else _here(given, is_node)
+    findings = _on_node(given, wait) if on_node else _here(given, is_node)
     if json:
-        print(report.as_json())
+        print(findings.as_json())
     else:
         from rich.console import Console
 
         from dpam_hpc.show.doctor import show
 
-        show(report, Console(highlight=False))
-    raise typer.Exit(ExitCode.PROBLEM if report.worst == "problem" else ExitCode.DONE)
+        show(findings, Console(highlight=False))
+    raise typer.Exit(ExitCode.PROBLEM if findings.worst == "problem" else ExitCode.DONE)
 
 
-def _here(given: Mapping[str, Any], is_node: bool) -> Report:
+def _here(given: Mapping[str, Any], is_node: bool) -> Findings:
     from dpam_hpc.doctor import inputs
     from dpam_hpc.doctor.context import Context
     from dpam_hpc.doctor.examine import SHORT, examine
@@ -83,8 +83,8 @@ def _here(given: Mapping[str, Any], is_node: bool) -> Report:
     )
 
 
-def _on_node(given: Mapping[str, Any], wait: float) -> Report:
-    from dpam_hpc.doctor.report import from_json
+def _on_node(given: Mapping[str, Any], wait: float) -> Findings:
+    from dpam_hpc.doctor.findings import from_json
 
     settings = resolved(given)
     platform, _ = _platform(settings)

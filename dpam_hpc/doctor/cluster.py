@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Row, ok, problem, warning
+from dpam_hpc.doctor.findings import Row, ok, problem, warning
 from dpam_hpc.errors import SchedulerError
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.settings import SubmitSettings

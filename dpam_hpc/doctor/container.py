@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpam_hpc import command
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Row, ok, problem, warning
+from dpam_hpc.doctor.findings import Row, ok, problem, warning
 from dpam_hpc.errors import ImageError
 from dpam_hpc.image import fitness
 from dpam_hpc.image.apptainer import UNPACKED

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dpam_hpc.doctor import cluster, container, inputs, machine, places
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Report, Row, grouped, problem
+from dpam_hpc.doctor.findings import Findings, Row, grouped, problem
 from dpam_hpc.errors import DpamHpcError
 from dpam_hpc.patience import TookTooLong, within
 from dpam_hpc.platforms.detect import host_name
@@ -40,13 +40,13 @@ def examine(
     *,
     before: Sequence[Row] = (),
     checks: Sequence[tuple[str, str, float, Check]] = CHECKS,
-) -> Report:
+) -> Findings:
     """All rows; ``before``: what went wrong before any check could be made."""
     rows = list(before)
     for group, name, seconds, check in checks:
         rows += grouped(group, checked(name, seconds, check, context))
     job = context.environment.get("SLURM_JOB_ID", "") if context.on_node else ""
-    return Report(context.platform.name, reason, host_name(), rows, job)
+    return Findings(context.platform.name, reason, host_name(), rows, job)
 
 
 def checked(name: str, seconds: float, check: Check, context: Context) -> list[Row]:

@@ -14,7 +14,7 @@ from dpam_hpc import trust
 from dpam_hpc.align import aligner as aligners
 from dpam_hpc.bundle import REBUILD, Bundle, BundleInfo
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Row, ok, problem, warning
+from dpam_hpc.doctor.findings import Row, ok, problem, warning
 from dpam_hpc.errors import ConfigError, DpamHpcError
 from dpam_hpc.node.launcher import aligner_options
 from dpam_hpc.settings import FILE_NAME

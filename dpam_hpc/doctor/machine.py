@@ -16,7 +16,7 @@ import psutil
 
 from dpam_hpc import __version__
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Row, ok, problem, warning
+from dpam_hpc.doctor.findings import Row, ok, problem, warning
 
 OLDEST = (3, 10)
 SKEW, GREAT_SKEW = 5.0, 60.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpam_hpc.doctor.context import Context
-from dpam_hpc.doctor.report import Row, ok, problem, warning
+from dpam_hpc.doctor.findings import Row, ok, problem, warning
 from dpam_hpc.node.scratch import gb
 from dpam_hpc.probe import probing
 from dpam_hpc.probe.measuring import Budget, Measured, measure

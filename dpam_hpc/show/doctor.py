@@ -1,4 +1,4 @@
-"""The report on a screen: a row a check, the word before the colour."""
+"""Findings on a screen: a row a check, the word before the colour."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dpam_hpc.doctor.report import Level, Report
+from dpam_hpc.doctor.findings import Findings, Level
 
 STYLES = {Level.OK: "green", Level.WARNING: "bold yellow", Level.PROBLEM: "bold red"}
 
 
-def show(report: Report, console: Console) -> None:
+def show(findings: Findings, console: Console) -> None:
     """Print it; what comes from files and programs is made printable."""
-    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(report.at))
-    job = f", job {report.job}" if report.job else ""
-    _print(console, f"{report.host}{job}, {at}; platform {report.platform}: {report.reason}")
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(findings.at))
+    job = f", job {findings.job}" if findings.job else ""
+    _print(console, f"{findings.host}{job}, {at}; platform {findings.platform}: {findings.reason}")
     group = None
     table = _table()
-    for row in report.rows:
+    for row in findings.rows:
         if row.group != group:
             group = row.group
             console.print(table)
@@ -32,7 +32,7 @@ def show(report: Report, console: Console) -> None:
         level = Text(row.level.value, style=STYLES[row.level])
         table.add_row(level, Text(row.check), found)
     console.print(table)
-    console.print(Text(f"\n{_verdict(report)}"))
+    console.print(Text(f"\n{_verdict(findings)}"))
 
 
 def printable(text: str) -> str:
@@ -41,9 +41,9 @@ def printable(text: str) -> str:
     return " ".join(line.split())
 
 
-def _verdict(report: Report) -> str:
-    problems = sum(row.level is Level.PROBLEM for row in report.rows)
-    warnings = sum(row.level is Level.WARNING for row in report.rows)
+def _verdict(findings: Findings) -> str:
+    problems = sum(row.level is Level.PROBLEM for row in findings.rows)
+    warnings = sum(row.level is Level.WARNING for row in findings.rows)
     if problems:
         return f"{_count(problems, 'problem')} to mend, {_count(warnings, 'warning')}"
     return f"no problem, {_count(warnings, 'warning')}" if warnings else "all is well"

@@ -14,7 +14,7 @@ from dpam_hpc.align.dali import install
 from dpam_hpc.bundle import BundledTemplate
 from dpam_hpc.doctor.context import Context
 from dpam_hpc.doctor.examine import checked
-from dpam_hpc.doctor.report import Level, Row
+from dpam_hpc.doctor.findings import Level, Row
 from dpam_hpc.image import sif
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.settings import SubmitSettings

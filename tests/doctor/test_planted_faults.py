@@ -13,7 +13,7 @@ from dpam_hpc.align.dali import install
 from dpam_hpc.doctor import cluster, container, inputs, machine, places
 from dpam_hpc.doctor.context import Context
 from dpam_hpc.doctor.examine import CHECKS, REPORT, checked, examine
-from dpam_hpc.doctor.report import Level, Row, ok
+from dpam_hpc.doctor.findings import Level, Row, ok
 from dpam_hpc.node import scratch
 from tests import replay
 from tests.apptainer.stand_in import READS_NOTHING

@@ -11,7 +11,7 @@ import pytest
 import slowfs
 
 from dpam_hpc.doctor import machine, places
-from dpam_hpc.doctor.report import Level
+from dpam_hpc.doctor.findings import Level
 from dpam_hpc.probe import meaning, measuring, probing
 from dpam_hpc.probe.measuring import Budget, measure
 from dpam_hpc.target import OWN_FOLDER

@@ -24,7 +24,7 @@ from dpam_hpc import clock, dpam_state, journal, toml_file
 from dpam_hpc.align import hits, structure
 from dpam_hpc.align.aligner import ProgramFailed, Unusable
 from dpam_hpc.align.dali import texts
-from dpam_hpc.doctor import report as doctor_report
+from dpam_hpc.doctor import findings as doctor_findings
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.node import run_lock, staging
 from dpam_hpc.pipeline import program, steps
@@ -328,7 +328,7 @@ def probe(content: bytes) -> None:
         assert sorted(order.candidates) == sorted(names)
         probe_show.show(kept, meaning.TYPICAL, "told", names, console)
     with suppress(ValueError):
-        answer = doctor_report.from_json(content)
+        answer = doctor_findings.from_json(content)
         written = json.loads(answer.as_json())
         assert written["worst"] in ("ok", "warning", "problem")
         doctor_show.show(answer, console)

@@ -61,7 +61,7 @@ def grouped(group: str, rows: Iterable[Row]) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Report:
+class Findings:
     """All rows, of one machine; ``job``: the scheduler's, where a node was asked by one."""
 
     platform: str
@@ -91,14 +91,14 @@ def worst(rows: Sequence[Row]) -> Level:
     return max((row.level for row in rows), key=order.index, default=Level.OK)
 
 
-def from_json(text: bytes) -> Report:
+def from_json(text: bytes) -> Findings:
     """What ``as_json`` wrote; ValueError."""
-    report = _adapter().validate_json(text)
-    if report.schema != SCHEMA:
-        raise ValueError(f"schema {report.schema}, not {SCHEMA}")
-    return report
+    findings = _adapter().validate_json(text)
+    if findings.schema != SCHEMA:
+        raise ValueError(f"schema {findings.schema}, not {SCHEMA}")
+    return findings
 
 
 @cache
-def _adapter() -> TypeAdapter[Report]:
-    return TypeAdapter(Report)
+def _adapter() -> TypeAdapter[Findings]:
+    return TypeAdapter(Findings)
