@@ -183,13 +183,13 @@ def image_docker(
     """The same image for Docker: same files, environment and start; docker load reads it."""
     from dpam_hpc.image import docker_archive
 
-    sha256 = docker_archive.write(file, tag, output)
+    image_id = docker_archive.write(file, tag, output)
     if json:
         from dpam_hpc.show.document import document
 
-        print(document(file=str(output), sha256=sha256, tag=tag))
+        print(document(file=str(output), image_id=image_id, tag=tag))
         return
-    print(f"{sha256}  {output}")
+    print(f"{image_id}  {output}")
     print(f"docker load -i {output}; docker run --rm {tag} --help")
 
 

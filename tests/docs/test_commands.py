@@ -38,7 +38,7 @@ def dali_home(stand_in: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def told(
+def tried(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     dali_home: Path,
@@ -52,15 +52,15 @@ def told(
         return home.try_page(pages.blocks(page))
 
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    mine = [item for item in items if "told" in item.fixturenames]
+    mine = [item for item in items if "tried" in item.fixturenames]
     chosen: list[Path] = [item.callspec.params["page"] for item in mine]  # type: ignore[misc]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {page: pool.submit(try_page, page) for page in chosen}
 
 
 @pytest.mark.parametrize("page", RUN, ids=pages.name)
-def test_a_pages_commands_do_what_it_says(page: Path, told: dict[Path, Future[str]]) -> None:
-    assert not told[page].result()
+def test_a_pages_commands_do_what_it_says(page: Path, tried: dict[Path, Future[str]]) -> None:
+    assert not tried[page].result()
 
 
 def test_what_is_not_run_is_parsed_and_says_why() -> None:
