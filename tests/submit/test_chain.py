@@ -179,6 +179,53 @@ def test_a_chain_that_is_killed_goes_on(login: Login, tmp_path: Path) -> None:
     assert login.status()["stages"][0]["left"] == 0
 
 
+def killed(login: Login, place: int, step: str) -> None:
+    """End the launcher of a stage, and with it its job, in the middle of a step."""
+    stage = login.runs()[place - 1]
+    until(lambda: any(step in steps for _, steps in login.site.calls()), 60)
+    lock = stage.task_folder(0) / "run.lock"
+    os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
+    until(lambda: not login.status()["queued"], 60)
+
+
+def left_of_chain(login: Login, *more: str) -> list[tuple[str, int]]:
+    said = login.call("resume", login.site.work, "--dry-run", "--json", *more).stdout
+    return [(stage["stage"], stage["targets"]) for stage in json.loads(said)["stages"]]
+
+
+def test_what_is_done_once_more_is_done_in_all_stages(login: Login) -> None:
+    """Stages go on with what was there before; that is not what --redo was asked for."""
+    login.site.steps_upto(13)
+    login.site.forget_calls()
+    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"HHSEARCH": "hang"}))
+    login.submit("--steps", "1-13", "--redo")
+    killed(login, 1, "HHSEARCH")
+    status = login.status()
+    assert [stage["done"] for stage in status["stages"]] == [0, 2, 2]
+    assert status["left"] == 3, "two were done from old files"
+    assert left_of_chain(login) == [("1-6", 3), ("7", 3), ("8-13", 3)]
+
+    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"SSE": "hang"}))
+    for _ in range(2):
+        login.site.forget_calls()
+        login.call("resume", login.site.work)
+        killed(login, len(login.runs()), "SSE")
+        assert left_of_chain(login) == [("8-13", 3)], "what is done is not done a third time"
+
+
+def test_failures_of_what_is_done_once_more_can_be_tried_again(login: Login) -> None:
+    login.site.steps_upto(13)
+    fake_dpam.behave(login.site.data, **{A: {"SSE": "fail"}, B: {"SSE": "fail"}})
+    login.submit("--steps", "8-13", "--redo", "--wait", exit=3)
+    assert "nothing is left" in login.call("resume", login.site.work).stdout
+    assert left_of_chain(login, "--retry-failed") == [("8-13", 2)]
+    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"SSE": "hang"}))
+    login.site.forget_calls()
+    login.submit("--steps", "8-13", "--redo")
+    killed(login, 1, "SSE")
+    assert left_of_chain(login) == [("8-13", 3)], "an earlier run's failures are not this one's"
+
+
 def test_a_chain_is_cancelled_with_all_its_stages(login: Login) -> None:
     fake_dpam.behave(login.site.data, **{A: {"HHSEARCH": "hang"}})
     login.submit("--steps", "all")
