@@ -150,9 +150,7 @@ def _chosen(
     return chosen_targets(folder, named)
 
 
-def _left(
-    folder: WorkFolder, stage: Stage, chosen: Sequence[str], pending: set[str]
-) -> list[str]:
+def _left(folder: WorkFolder, stage: Stage, chosen: Sequence[str], pending: set[str]) -> list[str]:
     """Targets in which a stage has something to do, judged by their files, as the node does."""
 
     def is_left(target: str) -> bool:

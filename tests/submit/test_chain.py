@@ -15,6 +15,8 @@ import pytest
 
 from dpam_hpc.pipeline.steps import ALL, DALI, STEPS
 from dpam_hpc.run_dir import RunDir
+from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit import databases
 from tests import fake_dpam, replay, schemas
 from tests.conftest import HITS, environment, run
 from tests.pipeline_site import TARGETS, Site, contents, dpams, failures, make_site, until
@@ -197,7 +199,7 @@ def test_what_is_done_once_more_is_done_in_all_stages(login: Login) -> None:
     """Stages go on with what was there before; that is not what --redo was asked for."""
     login.site.steps_upto(13)
     login.site.forget_calls()
-    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"HHSEARCH": "hang"}))
+    fake_dpam.behave(login.site.data, **{target: {"HHSEARCH": "hang"} for target in TARGETS})
     login.submit("--steps", "1-13", "--redo")
     killed(login, 1, "HHSEARCH")
     status = login.status()
@@ -205,7 +207,7 @@ def test_what_is_done_once_more_is_done_in_all_stages(login: Login) -> None:
     assert status["left"] == 3, "two were done from old files"
     assert left_of_chain(login) == [("1-6", 3), ("7", 3), ("8-13", 3)]
 
-    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"SSE": "hang"}))
+    fake_dpam.behave(login.site.data, **{target: {"SSE": "hang"} for target in TARGETS})
     for _ in range(2):
         login.site.forget_calls()
         login.call("resume", login.site.work)
@@ -219,7 +221,7 @@ def test_failures_of_what_is_done_once_more_can_be_tried_again(login: Login) -> 
     login.submit("--steps", "8-13", "--redo", "--wait", exit=3)
     assert "nothing is left" in login.call("resume", login.site.work).stdout
     assert left_of_chain(login, "--retry-failed") == [("8-13", 2)]
-    fake_dpam.behave(login.site.data, **dict.fromkeys(TARGETS, {"SSE": "hang"}))
+    fake_dpam.behave(login.site.data, **{target: {"SSE": "hang"} for target in TARGETS})
     login.site.forget_calls()
     login.submit("--steps", "8-13", "--redo")
     killed(login, 1, "SSE")
@@ -367,6 +369,17 @@ def test_what_is_done_is_not_planned(login: Login) -> None:
     assert "all targets are done with these steps" in said
 
 
+def test_dpam_is_named_as_jobs_find_it_from_any_folder(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(login.site.dpam.parent.parent)
+    for given, called in [("bin/dpam", str(login.site.dpam)), ("dpam-2", "dpam-2")]:
+        settings = SubmitSettings(dpam=given)
+        assert databases.command(settings) == called
+        inside = settings.model_copy(update={"image": Path("/image.sif")})
+        assert databases.command(inside) == given, "it knows its own folders"
+
+
 def test_steps_can_stand_in_the_settings(login: Login) -> None:
     with (login.site.work / "dpam-hpc.toml").open("a") as file:
         file.write('steps = "1-6"\nskip_addss = true\n')
@@ -377,8 +390,6 @@ def test_steps_can_stand_in_the_settings(login: Login) -> None:
 
 
 def test_links_to_databases_are_bound_into_the_container(login: Login, tmp_path: Path) -> None:
-    from dpam_hpc.submit import databases
-
     elsewhere = tmp_path / "uniref"
     elsewhere.mkdir()
     name = "UniRef30_2023_02_cs219.ffdata"
