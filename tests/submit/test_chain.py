@@ -145,10 +145,15 @@ def test_failures_hold_back_their_own_targets_alone(login: Login) -> None:
     reasons = {row[0]: row[2] for row in failures(third)[1:]}
     assert "step 5 (MAP_ECOD) is not done" in reasons[A]
     assert "step 7 (ITERATIVE_DALI) is not done" in reasons[C]
+    del login.env["COLUMNS"]
     text = login.call("status", site.work).stdout
     assert "held back" in text
-    assert str(first.task_folder(0) / "failures.tsv") in text
+    assert f": {first.task_folder(0) / 'failures.tsv'}\n" in text, "whole, whatever the width"
+    assert "resume goes on" not in text, "nothing is left for it"
+    assert "could not say why" not in text
     told = login.call("logs", A, "-C", site.work).stdout
+    assert f"\nfailed: {A} FOLDSEEK: exit code 1" in told
+    assert f"\n{A} MAP_ECOD: held back" in told
     assert "of stage 1" in told
     assert "FOLDSEEK has failed" in told
     assert "\x1b" not in told
