@@ -59,6 +59,7 @@ def prepare(
     pending: set[str] = set()
     prepared = []
     retry_failed = retry_failed or settings.retry_failed
+    asked_for = len(chosen)
     for stage in stages(numbers):
         record = stage.record if stage.numbers != (DALI,) else ""
         if settings.redo:
@@ -88,6 +89,11 @@ def prepare(
         raise NothingLeft(
             f"of {settings.work_dir} all targets are done with these steps, or failed",
             "--retry-failed tries failures again, --redo does everything once more",
+        )
+    if failed_before := asked_for - len(chosen):
+        prepared[0].remarks.append(
+            f"left out, since they failed before: {failed_before} targets; --retry-failed tries"
+            " them again"
         )
     return prepared
 

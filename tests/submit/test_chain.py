@@ -169,6 +169,18 @@ def test_failures_hold_back_their_own_targets_alone(login: Login) -> None:
         assert site.path(target, HITS, DALI).read_bytes() == reference
 
 
+def test_it_is_told_who_is_left_out_for_having_failed(login: Login, tmp_path: Path) -> None:
+    fake_dpam.behave(login.site.data, **{A: {"MAP_ECOD": "fail"}})
+    (tmp_path / "some").write_text(f"{A}\n")
+    login.submit("--steps", "1-6", "--targets", tmp_path / "some", "--wait", exit=3)
+    (first,) = login.plan("--steps", "1-6")
+    assert first["targets"] == 2
+    told = "left out, since they failed before: 1 targets; --retry-failed tries them again"
+    assert told in first["remarks"]
+    (first,) = login.plan("--steps", "1-6", "--retry-failed")
+    assert first["targets"] == 3
+
+
 def test_a_chain_that_is_killed_goes_on(login: Login, tmp_path: Path) -> None:
     fake_dpam.behave(login.site.data, **{A: {"HHSEARCH": "cut-once"}})
     login.submit("--steps", "1-6,8-13")
