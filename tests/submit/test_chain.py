@@ -354,6 +354,8 @@ def test_all_that_is_missing_is_told_at_once(login: Login) -> None:
         assert part in said, part
     said = login.submit("--steps", "4-6", exit=2).stderr
     assert "ECOD_foldseek_DB" not in said, "step 3 alone needs it"
+    said = login.submit("--steps", "7-13", "--aligner", "tmalign", exit=2).stderr
+    assert "do not read the hits of --aligner tmalign" in said
     login.submit("--steps", "9-7", exit=2)
     login.submit("--steps", "14", exit=2)
 
