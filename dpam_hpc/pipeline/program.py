@@ -170,7 +170,7 @@ class Call:
         how = f"exit code {code}"
         if self.timed_out:
             how = f"ran over its time limit of {self.limit:.0f} s"
-        elif code < 0 or code > 128:
+        elif code < 0 or 128 < code < 128 + signal.NSIG:
             number = -code if code < 0 else code - 128
             how = f"killed by signal {number}" + (" (out of memory?)" if number == 9 else "")
         elif code == keeper.NOT_FOUND:
