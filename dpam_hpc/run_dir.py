@@ -33,6 +33,7 @@ from dpam_hpc import journal, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.image.identity import ImageIdentity
 from dpam_hpc.pipeline.steps import STEPS, Stage
+from dpam_hpc.printable import printable
 from dpam_hpc.target import OWN_FOLDER, TARGET_ID
 
 SCHEMA = 1
@@ -299,14 +300,18 @@ class RunDir:
             yield from journal.each(path)
 
     def progress(self, number: int) -> dict[str, Any]:
-        """Where a task stood when it last said so; empty if it never did."""
+        """Where a task stood when it last said so, its texts printable; empty if it never did."""
         try:
             content = json.loads((self.task_folder(number) / "progress.json").read_text())
         except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(content, dict):
             return {}
-        return {name: value for name, value in content.items() if _is_sound(name, value)}
+        return {
+            name: printable(" ".join(value.split())) if isinstance(value, str) else value
+            for name, value in content.items()
+            if _is_sound(name, value)
+        }
 
     def write_progress(self, number: int, content: dict[str, Any]) -> None:
         """Say where a task stands."""

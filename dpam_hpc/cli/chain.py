@@ -27,10 +27,11 @@ def submit_chain(
     test_only: bool,
     wait: bool,
     json: bool,
+    retry_failed: bool = False,
 ) -> None:
     """Plan and submit stages; ``resumed``: the chain of which the rest is submitted.
 
-    ``sources``: where each setting came from.
+    ``sources``: where each setting came from. ``retry_failed``: its failures too.
     """
     from dpam_hpc import trust
     from dpam_hpc.cli import waiting
@@ -49,7 +50,7 @@ def submit_chain(
     try:
         prepared = chain.prepare(
             settings, platform, None if dry_run else scheduler, numbers,
-            resumed=resumed, on_count=CountDisplay("targets"),
+            resumed=resumed, retry_failed=retry_failed, on_count=CountDisplay("targets"),
         )  # fmt: skip
     except chain.NothingLeft:
         if not resumed:
@@ -113,6 +114,7 @@ def resume_chain(
     runs: Sequence[RunDir],
     sources: Mapping[str, str],
     *,
+    retry_failed: bool,
     dry_run: bool,
     wait: bool,
     json: bool,
@@ -133,5 +135,6 @@ def resume_chain(
         return
     numbers = steps.parse(settings.steps)
     submit_chain(
-        settings, numbers, runs, sources, dry_run=dry_run, test_only=False, wait=wait, json=json
-    )
+        settings, numbers, runs, sources,
+        dry_run=dry_run, test_only=False, wait=wait, json=json, retry_failed=retry_failed,
+    )  # fmt: skip

@@ -63,7 +63,7 @@ def launch(
             f" {progress.skipped} done before; {progress.seconds:.0f} s"
         )
         for line in progress.failure_lines:
-            print(f"failed: {line}")
+            print(line)
     else:
         summary.print_table(progress, Console())
     if shutdown.reason:

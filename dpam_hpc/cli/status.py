@@ -62,7 +62,8 @@ def status(
         if json:
             print(document.document(**view.content(found)))
         else:
-            console.print(view.table(found), highlight=False)
+            # A chain's lines name files, whose paths are to stay whole.
+            console.print(view.table(found), highlight=False, soft_wrap=bool(run.place))
 
 
 def cancel(

@@ -157,7 +157,10 @@ def resume(
     sources = {**run.plan().sources, **given}
     if run.place:
         runs = RunDir.last(work_dir or Path())
-        resume_chain(settings, runs, sources, dry_run=dry_run, wait=wait, json=json)
+        resume_chain(
+            settings, runs, sources,
+            retry_failed=retry_failed, dry_run=dry_run, wait=wait, json=json,
+        )  # fmt: skip
         return
     if redo:  # what earlier runs have done does not count; the run's own journals do
         seen = settings.model_copy(update={"redo": False, "retry_failed": retry_failed})

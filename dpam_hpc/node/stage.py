@@ -264,7 +264,8 @@ class StageRun:
     def _tell(self, record: Record) -> None:
         """Note what went wrong, in the journal and in the list for people."""
         if len(self._progress.failure_lines) < LINES_KEPT:
-            line = f"{record['target']} {record['at']}: {record['reason']}"
+            kind = "failed: " if record["state"] == FAILED else ""
+            line = f"{kind}{record['target']} {record['at']}: {record['reason']}"
             self._progress.failure_lines.append(line)
         self._note(record)
         self._failures.add(record)

@@ -21,6 +21,8 @@ DOMAINS = ".finalDPAM.domains"
 MARKER = ".iterativeDali.done"
 FAILURES = "_iterativeDali.failures.tsv"
 STRUCTURES = (".cif", ".pdb")
+PAE = ".json"
+READ_PAE = (12, 13)
 
 
 class Files:
@@ -91,6 +93,8 @@ class Files:
         read = [path for n in STEPS[number].reads for path in self._written(STEPS[n])]
         if 1 in STEPS[number].reads:
             read.append(self.query)
+        if number in READ_PAE:
+            read.append(self.given(PAE))
         if number == 1:
             read = [next(filter(Path.exists, map(self.given, STRUCTURES)), self.query)]
         return any(path.stat().st_mtime_ns > min(left) for path in read if path.exists())

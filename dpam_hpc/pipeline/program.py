@@ -130,6 +130,9 @@ class Call:
                     env=dict(environment), pass_fds=(end,), start_new_session=True,
                     cwd=self.log.parent,
                 )  # fmt: skip
+        except OSError:
+            self.close()
+            raise
         finally:
             os.close(end)
 
@@ -167,7 +170,7 @@ class Call:
         how = f"exit code {code}"
         if self.timed_out:
             how = f"ran over its time limit of {self.limit:.0f} s"
-        elif code < 0 or code > 128:
+        elif code < 0 or 128 < code < 128 + signal.NSIG:
             number = -code if code < 0 else code - 128
             how = f"killed by signal {number}" + (" (out of memory?)" if number == 9 else "")
         elif code == keeper.NOT_FOUND:
@@ -185,13 +188,17 @@ def said_of_step(path: Path, step: str) -> str:
     except OSError:
         return ""
     told: list[str] = []
+    over = False
     for line in lines:
-        begins = f"Starting {step} for " in line
-        if begins or line.startswith("$ "):  # of an earlier call, or an earlier step
+        if line.startswith("$ "):  # what was told is of an earlier call
+            told.clear()
+            over = False
+            continue
+        if f"Starting {step} for " in line:  # of an earlier step
             told.clear()
         elif STARTING.search(line) and told and f"Starting {step} for " in told[0]:
-            break
-        if line.strip() and not line.startswith("$ "):
+            over = True
+        if line.strip() and not over:
             told.append(line)
     errors = [line for line in told if "[ERROR]" in line and STAMP.match(line)]
     chosen = errors[:REASON_LINES] or told[-REASON_LINES:]

@@ -35,7 +35,7 @@ class Chain:
     def remarks(self, found: Found) -> list[str]:
         """What went wrong."""
         lines = []
-        if any(each.left for each in found) and not any(each.queued for each in found):
+        if left(found) and not found[0].problem and not any(each.queued for each in found):
             lines.append("no job of it is known to be queued: dpam-hpc resume goes on")
         for run, each in zip(self._runs, found, strict=True):
             lines += [f"stage {run.place}: {line}" for line in status.reasons(each.tasks)]

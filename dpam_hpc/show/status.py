@@ -253,7 +253,7 @@ def reasons(tasks: list[TaskStatus]) -> list[str]:
     for task in tasks:
         if task.left and task.said.get("state") == "failed":
             told.setdefault(str(task.said.get("reason", "")), []).append(str(task.number))
-        elif task.left and task.state == JobState.FAILED.value:
+        elif task.left > task.held and task.state == JobState.FAILED.value:
             told.setdefault(SAID_NOTHING, []).append(str(task.number))
     lines = []
     for reason, numbers in told.items():

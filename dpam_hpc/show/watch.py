@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dpam_hpc.show import document
@@ -45,8 +46,12 @@ class View(Protocol):
 
 
 def left(found: Found) -> int:
-    """Targets that the last stage has still to do, but for those that failed before it."""
-    return max(0, found[-1].left - sum(each.failed for each in found[:-1]))
+    """Targets that a stage has still to do, but for those that failed before it.
+
+    Of any stage: a later one has done what an earlier one was to do once more and did not.
+    """
+    failed = accumulate((each.failed for each in found), initial=0)
+    return max(0, *(each.left - before for each, before in zip(found, failed, strict=False)))
 
 
 def is_over(found: Found) -> bool:

@@ -15,7 +15,7 @@ from dpam_hpc.dpam_state import StateFiles
 from dpam_hpc.errors import ConfigError, SchedulerError, StorageError
 from dpam_hpc.journal import DONE, FAILED
 from dpam_hpc.pipeline.outputs import Files
-from dpam_hpc.pipeline.steps import DALI, STEPS, Stage, stage_name, stages
+from dpam_hpc.pipeline.steps import DALI, STEPS, Stage, numbers_of, stages
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
@@ -43,11 +43,13 @@ def prepare(
     numbers: Sequence[int],
     *,
     resumed: Sequence[RunDir] = (),
+    retry_failed: bool = False,
     on_count: Count = lambda done, total: None,
 ) -> list[Prepared]:
     """Plan the stages of ``numbers`` in which something is left; ConfigError.
 
-    ``resumed``: an earlier chain, of which what is left is planned.
+    ``resumed``: an earlier chain, of which what is left is planned. ``retry_failed``: its failures
+    too, also where the settings say that all is to be done again.
     """
     settings = submission.checked(settings, platform, scheduler, numbers)
     if DALI in numbers and len(numbers) > 1:
@@ -56,18 +58,20 @@ def prepare(
     chosen = _chosen(settings, folder, numbers, resumed)
     pending: set[str] = set()
     prepared = []
-    done = _done_in(resumed) if settings.redo else {}
+    retry_failed = retry_failed or settings.retry_failed
+    asked_for = len(chosen)
     for stage in stages(numbers):
         record = stage.record if stage.numbers != (DALI,) else ""
-        again = settings.retry_failed or (settings.redo and not resumed)
-        if record:
-            left = _left(folder, stage, chosen, pending, settings.redo, done.get(stage.name, set()))
-            failed = set() if again else _failed(settings.work_dir, record)
+        if settings.redo:
+            left, chosen = _left_to_redo(stage, chosen, pending, resumed, retry_failed)
+        elif record:
+            left = _left(folder, stage, chosen, pending)
+            failed = set() if retry_failed else _failed(settings.work_dir, record)
             stuck = {target for target in left if target in failed and target not in pending}
             left = [target for target in left if target not in stuck]
             chosen = [target for target in chosen if target not in stuck]
         else:
-            left, chosen = _left_of_dali(settings, folder, chosen, pending, resumed)
+            left, chosen = _left_of_dali(settings, folder, chosen, pending)
         if left and record:
             prepared.append(
                 planned_stage(settings, platform, scheduler, folder, stage, left, len(chosen))
@@ -85,6 +89,11 @@ def prepare(
         raise NothingLeft(
             f"of {settings.work_dir} all targets are done with these steps, or failed",
             "--retry-failed tries failures again, --redo does everything once more",
+        )
+    if failed_before := asked_for - len(chosen):
+        prepared[0].remarks.append(
+            f"left out, since they failed before: {failed_before} targets; --retry-failed tries"
+            " them again"
         )
     return prepared
 
@@ -147,19 +156,10 @@ def _chosen(
     return chosen_targets(folder, named)
 
 
-def _left(
-    folder: WorkFolder,
-    stage: Stage,
-    chosen: Sequence[str],
-    pending: set[str],
-    redo: bool,
-    done: set[str],
-) -> list[str]:
+def _left(folder: WorkFolder, stage: Stage, chosen: Sequence[str], pending: set[str]) -> list[str]:
     """Targets in which a stage has something to do, judged by their files, as the node does."""
 
     def is_left(target: str) -> bool:
-        if redo:
-            return target not in done
         if target in pending:
             return True
         try:
@@ -176,17 +176,14 @@ def _left_of_dali(
     folder: WorkFolder,
     chosen: Sequence[str],
     pending: set[str],
-    resumed: Sequence[RunDir],
 ) -> tuple[list[str], list[str]]:
     """What step 7 has left to do, and the targets that may go on behind it."""
-    own = next((run for run in resumed if run.plan().stage is None), None)
-    seen = settings
-    if settings.redo and own is not None:  # what this chain has redone is done
-        seen = settings.model_copy(update={"redo": False})
-    finished = over(seen, own if settings.redo else None)
-    left = [target for target in chosen if target in pending or target not in finished]
-    if not settings.redo:
-        left = [target for target in left if target in pending or not _has_hits(folder, target)]
+    finished = over(settings)
+    left = [
+        target
+        for target in chosen
+        if target in pending or (target not in finished and not _has_hits(folder, target))
+    ]
     working = set(left)
     failed = _failed(settings.work_dir, aligners.load(aligners.find(settings.aligner)).step)
     goes_on = [
@@ -216,14 +213,35 @@ def _failed(work_dir: Path, step: str) -> set[str]:
     return {target for target, state in last.items() if state == FAILED}
 
 
-def _done_in(runs: Sequence[RunDir]) -> dict[str, set[str]]:
-    """What the stages of a chain have done, by their names."""
-    found: dict[str, set[str]] = {}
-    for run in runs:
-        done = found.setdefault(stage_name(run.plan().stage), set())
-        for number in run.started():
-            done.update(r["target"] for r in run.records(number) if r["state"] == DONE)
-    return found
+def _left_to_redo(
+    stage: Stage,
+    chosen: Sequence[str],
+    pending: set[str],
+    resumed: Sequence[RunDir],
+    retry_failed: bool,
+) -> tuple[list[str], list[str]]:
+    """What a stage has left to do once more, and the targets that may go on behind it.
+
+    All, or what an earlier chain has planned and not done: files and other runs' records tell of
+    the time before it.
+    """
+    if not resumed:
+        return list(chosen), list(chosen)
+    own = next((run for run in resumed if numbers_of(run.plan().stage) == stage.numbers), None)
+    still = set(pending)
+    stuck: set[str] = set()
+    if own is not None:
+        planned = {name for task in own.plan().tasks for name, _ in own.targets(task)}
+        last = {r["target"]: r for n in own.started() for r in own.records(n)}
+        failed = {name for name, r in last.items() if r["state"] == FAILED}
+        done = {name for name, r in last.items() if r["state"] == DONE}
+        if retry_failed:
+            done = {name for name in done if not last[name].get("failures")}
+        else:
+            stuck = failed - pending
+        still |= planned - done - stuck
+    goes_on = [target for target in chosen if target not in stuck]
+    return [target for target in goes_on if target in still], goes_on
 
 
 def _forget_in_batch_state(prepared: Sequence[Prepared], run: RunDir) -> None:

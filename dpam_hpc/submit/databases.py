@@ -31,12 +31,13 @@ def problems(settings: SubmitSettings, steps: Sequence[int]) -> list[str]:
 
 def command(settings: SubmitSettings) -> str:
     """How dpam is called on the nodes; without an image by its path, as this shell finds it."""
-    if settings.dpam:
-        return settings.dpam
     if settings.image:
-        return "dpam"
+        return settings.dpam or "dpam"
     beside = Path(sys.executable).with_name("dpam")
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which("dpam") or "dpam"
+    found = settings.dpam
+    if not found:
+        found = str(beside) if os.access(beside, os.X_OK) else shutil.which("dpam") or "dpam"
+    return os.path.abspath(found) if "/" in found else found  # jobs start in another folder
 
 
 def outside(data_dir: Path, steps: Sequence[int]) -> list[Path]:

@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpam_hpc.align import aligner as aligners
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.clock import parse_clock
 from dpam_hpc.errors import ConfigError, DpamHpcError, ImageError, SchedulerError
 from dpam_hpc.image import fitness
 from dpam_hpc.node import run_lock
-from dpam_hpc.pipeline.steps import DALI
+from dpam_hpc.pipeline.steps import DALI, STEPS
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
@@ -57,6 +58,8 @@ def problems(
         found += _data(settings)
     if set(steps) != {DALI}:
         found += databases.problems(settings, steps)
+        if DALI in steps:
+            found += _hits_for_dpam(settings.aligner)
     found += _paths(settings)
     if settings.image:
         found += _image(settings.image, platform)
@@ -79,6 +82,15 @@ def _data(settings: SubmitSettings) -> list[str]:
     if not (settings.data_dir / "ECOD70").is_dir():
         return [f"there is no folder {settings.data_dir / 'ECOD70'}"]
     return []
+
+
+def _hits_for_dpam(aligner: str) -> list[str]:
+    """dpam's later steps read DALI's hits; those of others have other names."""
+    if aligners.load(aligners.find(aligner)).hits_suffix in STEPS[DALI].always:
+        return []
+    return [
+        f"dpam's other steps do not read the hits of --aligner {aligner}: it is for step 7 alone"
+    ]
 
 
 def _paths(settings: SubmitSettings) -> list[str]:

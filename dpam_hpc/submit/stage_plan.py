@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dpam_hpc import cost
 from dpam_hpc.image.identity import identify
+from dpam_hpc.pipeline.outputs import PAE, READ_PAE
 from dpam_hpc.pipeline.steps import Stage
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.settings import SubmitSettings
@@ -88,6 +89,6 @@ def _look(folder: WorkFolder, stage: Stage, target: str) -> tuple[float, str]:
     except OSError:
         return stage.seconds(0), f"no {target}.cif and no {target}.pdb"
     problem = ""
-    if {12, 13} & set(stage.numbers) and not (folder.root / f"{target}.json").exists():
+    if set(READ_PAE) & set(stage.numbers) and not (folder.root / f"{target}{PAE}").exists():
         problem = f"no {target}.json with its PAE, which steps 12 and 13 read"
     return stage.seconds(cost.residues(size)), problem

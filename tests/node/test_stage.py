@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,6 +216,30 @@ def test_what_is_older_than_its_input_is_done_again(site: Site) -> None:
     site.forget_calls()
     assert counts(site.do(FROM8.numbers)[0]) == (3, 0, 0)
     assert site.calls() == [(A, FROM8.names)]
+
+
+def test_a_new_pae_makes_new_domains(flat: Site) -> None:
+    flat.steps_upto(13)
+    time.sleep(0.01)
+    (flat.work / f"{A}.json").touch()
+    flat.forget_calls()
+    assert counts(flat.do(FROM8.numbers)[0]) == (3, 0, 0)
+    assert flat.calls() == [(A, ["DISORDER", "PARSE_DOMAINS"])]
+
+
+def test_a_dpam_that_cannot_be_started_leaves_nothing_open(
+    flat: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(subprocess, "Popen", no_room)
+    before = len(os.listdir("/proc/self/fd"))
+    progress, run = flat.do(UPTO6.numbers)
+    assert counts(progress) == (0, 3, 0)
+    assert "No space left on device" in failures(run)[1][2]
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_redo_does_everything_once_more_once(flat: Site) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.pipeline import steps
+from dpam_hpc.pipeline.program import Call, said_of_step
 from dpam_hpc.pipeline.steps import ALL, STARTING, STEPS, Stage
+
+STAMP = "2026-01-01 00:00:00"
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,35 @@ def test_stages_go_from_step_to_step() -> None:
             assert step.idle_without.ending in (*source.always, *source.sometimes)
     assert sorted(STEPS) == list(ALL)
     assert Stage((8, 9)).names == ["ANALYZE_DALI", "GET_SUPPORT"]
+
+
+def test_the_reason_is_that_of_the_last_call(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        "".join(
+            f"$ dpam run P\n{STAMP} [INFO] dpam.pipeline: Starting SSE for P\n"
+            f"{STAMP} [ERROR] dpam.steps.sse: {why}\n"
+            f"{STAMP} [INFO] dpam.pipeline: Starting DISORDER for P\n"
+            f"{STAMP} [ERROR] dpam.steps.disorder: another matter\n"
+            for why in ("the first time", "the second time")
+        )
+    )
+    assert said_of_step(log, "SSE") == "[ERROR] dpam.steps.sse: the second time"
+    assert said_of_step(log, "DISORDER") == "[ERROR] dpam.steps.disorder: another matter"
+
+
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("exit 255", "exit code 255"),
+        ("exit 3", "exit code 3"),
+        ("kill -6 $$", "killed by signal 6"),
+    ],
+)
+def test_how_dpam_ended(tmp_path: Path, script: str, how: str) -> None:
+    call = Call("P", (1,), ["sh", "-c", script], tmp_path / "targets" / "P.log", 60.0)
+    call.start(os.environ)
+    while call.ended() is None:
+        time.sleep(0.01)
+    call.close()
+    assert call.reason("PREPARE", "").split(";")[0] == how

@@ -162,6 +162,8 @@ def test_progress_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None
     assert run.progress(0) == {}
     run.write_progress(0, {"state": "running"})
     assert run.progress(0) == {"state": "running"}
+    run.write_progress(0, {"reason": "no luck:\n  \x1b[31mred"})
+    assert run.progress(0) == {"reason": "no luck: \N{REPLACEMENT CHARACTER}[31mred"}
     assert [path.name for path in run.task_folder(0).iterdir()] == ["progress.json"]
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from dpam_hpc.pipeline.steps import ALL, DALI, STEPS
 from dpam_hpc.run_dir import RunDir
+from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit import databases
 from tests import fake_dpam, replay, schemas
 from tests.conftest import HITS, environment, run
 from tests.pipeline_site import TARGETS, Site, contents, dpams, failures, make_site, until
@@ -143,10 +145,15 @@ def test_failures_hold_back_their_own_targets_alone(login: Login) -> None:
     reasons = {row[0]: row[2] for row in failures(third)[1:]}
     assert "step 5 (MAP_ECOD) is not done" in reasons[A]
     assert "step 7 (ITERATIVE_DALI) is not done" in reasons[C]
+    del login.env["COLUMNS"]
     text = login.call("status", site.work).stdout
     assert "held back" in text
-    assert str(first.task_folder(0) / "failures.tsv") in text
+    assert f": {first.task_folder(0) / 'failures.tsv'}\n" in text, "whole, whatever the width"
+    assert "resume goes on" not in text, "nothing is left for it"
+    assert "could not say why" not in text
     told = login.call("logs", A, "-C", site.work).stdout
+    assert f"\nfailed: {A} FOLDSEEK: exit code 1" in told
+    assert f"\n{A} MAP_ECOD: held back" in told
     assert "of stage 1" in told
     assert "FOLDSEEK has failed" in told
     assert "\x1b" not in told
@@ -160,6 +167,18 @@ def test_failures_hold_back_their_own_targets_alone(login: Login) -> None:
         assert site.path(target, "_domains", 24).exists()
         reference = (replay.DATA / f"{target}{HITS}").read_bytes()
         assert site.path(target, HITS, DALI).read_bytes() == reference
+
+
+def test_it_is_told_who_is_left_out_for_having_failed(login: Login, tmp_path: Path) -> None:
+    fake_dpam.behave(login.site.data, **{A: {"MAP_ECOD": "fail"}})
+    (tmp_path / "some").write_text(f"{A}\n")
+    login.submit("--steps", "1-6", "--targets", tmp_path / "some", "--wait", exit=3)
+    (first,) = login.plan("--steps", "1-6")
+    assert first["targets"] == 2
+    told = "left out, since they failed before: 1 targets; --retry-failed tries them again"
+    assert told in first["remarks"]
+    (first,) = login.plan("--steps", "1-6", "--retry-failed")
+    assert first["targets"] == 3
 
 
 def test_a_chain_that_is_killed_goes_on(login: Login, tmp_path: Path) -> None:
@@ -177,6 +196,53 @@ def test_a_chain_that_is_killed_goes_on(login: Login, tmp_path: Path) -> None:
     login.call("resume", login.site.work, "--wait", exit=2)
     assert dict(login.site.calls())[A][0] == "HHSEARCH", "where it stood"
     assert login.status()["stages"][0]["left"] == 0
+
+
+def killed(login: Login, place: int, step: str) -> None:
+    """End the launcher of a stage, and with it its job, in the middle of a step."""
+    stage = login.runs()[place - 1]
+    until(lambda: any(step in steps for _, steps in login.site.calls()), 60)
+    lock = stage.task_folder(0) / "run.lock"
+    os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
+    until(lambda: not login.status()["queued"], 60)
+
+
+def left_of_chain(login: Login, *more: str) -> list[tuple[str, int]]:
+    said = login.call("resume", login.site.work, "--dry-run", "--json", *more).stdout
+    return [(stage["stage"], stage["targets"]) for stage in json.loads(said)["stages"]]
+
+
+def test_what_is_done_once_more_is_done_in_all_stages(login: Login) -> None:
+    """Stages go on with what was there before; that is not what --redo was asked for."""
+    login.site.steps_upto(13)
+    login.site.forget_calls()
+    fake_dpam.behave(login.site.data, **{target: {"HHSEARCH": "hang"} for target in TARGETS})
+    login.submit("--steps", "1-13", "--redo")
+    killed(login, 1, "HHSEARCH")
+    status = login.status()
+    assert [stage["done"] for stage in status["stages"]] == [0, 2, 2]
+    assert status["left"] == 3, "two were done from old files"
+    assert left_of_chain(login) == [("1-6", 3), ("7", 3), ("8-13", 3)]
+
+    fake_dpam.behave(login.site.data, **{target: {"SSE": "hang"} for target in TARGETS})
+    for _ in range(2):
+        login.site.forget_calls()
+        login.call("resume", login.site.work)
+        killed(login, len(login.runs()), "SSE")
+        assert left_of_chain(login) == [("8-13", 3)], "what is done is not done a third time"
+
+
+def test_failures_of_what_is_done_once_more_can_be_tried_again(login: Login) -> None:
+    login.site.steps_upto(13)
+    fake_dpam.behave(login.site.data, **{A: {"SSE": "fail"}, B: {"SSE": "fail"}})
+    login.submit("--steps", "8-13", "--redo", "--wait", exit=3)
+    assert "nothing is left" in login.call("resume", login.site.work).stdout
+    assert left_of_chain(login, "--retry-failed") == [("8-13", 2)]
+    fake_dpam.behave(login.site.data, **{target: {"SSE": "hang"} for target in TARGETS})
+    login.site.forget_calls()
+    login.submit("--steps", "8-13", "--redo")
+    killed(login, 1, "SSE")
+    assert left_of_chain(login) == [("8-13", 3)], "an earlier run's failures are not this one's"
 
 
 def test_a_chain_is_cancelled_with_all_its_stages(login: Login) -> None:
@@ -288,6 +354,8 @@ def test_all_that_is_missing_is_told_at_once(login: Login) -> None:
         assert part in said, part
     said = login.submit("--steps", "4-6", exit=2).stderr
     assert "ECOD_foldseek_DB" not in said, "step 3 alone needs it"
+    said = login.submit("--steps", "7-13", "--aligner", "tmalign", exit=2).stderr
+    assert "do not read the hits of --aligner tmalign" in said
     login.submit("--steps", "9-7", exit=2)
     login.submit("--steps", "14", exit=2)
 
@@ -320,6 +388,17 @@ def test_what_is_done_is_not_planned(login: Login) -> None:
     assert "all targets are done with these steps" in said
 
 
+def test_dpam_is_named_as_jobs_find_it_from_any_folder(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(login.site.dpam.parent.parent)
+    for given, called in [("bin/dpam", str(login.site.dpam)), ("dpam-2", "dpam-2")]:
+        settings = SubmitSettings(dpam=given)
+        assert databases.command(settings) == called
+        inside = settings.model_copy(update={"image": Path("/image.sif")})
+        assert databases.command(inside) == given, "it knows its own folders"
+
+
 def test_steps_can_stand_in_the_settings(login: Login) -> None:
     with (login.site.work / "dpam-hpc.toml").open("a") as file:
         file.write('steps = "1-6"\nskip_addss = true\n')
@@ -330,8 +409,6 @@ def test_steps_can_stand_in_the_settings(login: Login) -> None:
 
 
 def test_links_to_databases_are_bound_into_the_container(login: Login, tmp_path: Path) -> None:
-    from dpam_hpc.submit import databases
-
     elsewhere = tmp_path / "uniref"
     elsewhere.mkdir()
     name = "UniRef30_2023_02_cs219.ffdata"
