@@ -132,13 +132,18 @@ class Task:
 
     @property
     def waits(self) -> list[tuple[float, float]]:
-        """From when to when it waited in the queue: before its first start, and between starts."""
+        """From when to when it waited in the queue: before its first start, and between starts.
+
+        Not of ``dpam-hpc run``, which waits in none.
+        """
+        if not self.submitted:
+            return []
         known = [start for start in self.starts if start.began]
         since = [self.submitted, *(start.ended for start in known)]
         return [
             (begin, start.began)
             for begin, start in zip(since, known, strict=False)
-            if begin and start.began > begin
+            if start.began > begin
         ]
 
 

@@ -93,7 +93,7 @@ def figures_of(facts: Facts, sums: Reckoning) -> list[tuple[str, str]]:
     if sums.reserved:
         rows += [
             ("core hours reserved", formats.hours(sums.reserved)),
-            ("efficiency (used of reserved)", formats.percent(sums.used, sums.reserved)),
+            ("efficiency (used of reserved)", formats.percent(sums.efficiency or 0.0, 1)),
             ("wall time", formats.duration(facts.ended - facts.began)),
         ]
     if sums.predicted:
