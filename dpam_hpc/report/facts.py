@@ -43,6 +43,11 @@ class Target:
     cover: str = ""
 
     @property
+    def is_noted(self) -> bool:
+        """Whether more is known of it than that it is done."""
+        return self.state != DONE or bool(self.at or self.residues or self.candidates or self.hits)
+
+    @property
     def covered_part(self) -> float | None:
         """Part of the query that some hit covers; None where it is not known."""
         if not self.residues or (self.hits and not self.cover):

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from dpam_hpc import __version__, cost, journal, run_dir
 from dpam_hpc.align import aligner as aligners
+from dpam_hpc.align import hits
+from dpam_hpc.align.coverage import score_class
 from dpam_hpc.errors import ConfigError, DpamHpcError
 from dpam_hpc.image.identity import ImageIdentity, sha256
 from dpam_hpc.node import run_lock
@@ -35,7 +38,7 @@ from dpam_hpc.report.facts import (
     Task,
     add,
 )
-from dpam_hpc.report.values import counts, number, table, text, whole
+from dpam_hpc.report.values import content, counts, number, table, text, whole
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.target import (
     JOURNAL,
@@ -254,8 +257,6 @@ class _Reading:
         """What is known only when all was read."""
         facts = self.facts
         facts.targets = list(self._targets.values())
-        for scores in self._scores.values():
-            add(facts.scores, scores)
         for task in facts.tasks:
             for start, after in zip(task.starts, task.starts[1:], strict=False):
                 if start.how == DIED and after.began:
@@ -267,6 +268,8 @@ class _Reading:
         again = self._settings.get("redo") or self._settings.get("retry_failed")
         if not again and any(s.found or s.how in (DIED, RUNNING) for s in facts.starts):
             self._see_markers(folder)
+        for scores in self._scores.values():
+            add(facts.scores, scores)
         names = list(self._settings)
         shown = {name: _shown(self._settings[name]) for name in names}
         facts.settings = [(text(n), shown[n], text(self._sources.get(n, ""))) for n in names]
@@ -290,12 +293,27 @@ class _Reading:
             return
         with suppress(OSError):
             there = set(_names_in(folder.output_folder))
+            read = 0
             for target in self.facts.targets:
                 if target.id in self._scores or names.done(target.id) not in there:
                     continue
-                hits = names.hits(target.id)  # without any, it is done again
-                if hits in there and (folder.output_folder / hits).stat().st_size:
-                    target.state = DONE
+                path = folder.output_folder / names.hits(target.id)
+                if path.name not in there or not path.stat().st_size:
+                    continue  # without any hits, it is done again
+                target.state = DONE
+                if read < failures.FILES_READ:
+                    read += 1
+                    with suppress(OSError, ValueError, OverflowError):
+                        self._count_hits(target, content(path))
+
+    def _count_hits(self, target: Target, text: bytes) -> None:
+        """What of a target's hits their file tells; ValueError."""
+        number_of_hits = hits.count(text)
+        heads = [line for line in text.decode().splitlines() if line.startswith(">")]
+        scores = [float(head.split("\t")[1]) for head in heads]
+        counted = dict(Counter(score_class(score) for score in scores))
+        target.hits, target.best = number_of_hits, max(scores)
+        self._scores[target.id] = {name: float(n) for name, n in counted.items()}
 
 
 def _add_progress(task: Task, said: dict[str, Any]) -> None:

@@ -266,7 +266,7 @@ def all_targets(facts: Facts, most_bytes: int) -> tuple[str, int]:
             "" if target.state == DONE else target.state,
             str(target.residues or ""),
             str(target.candidates or ""),
-            str(target.hits) if target.state == DONE else "",
+            str(target.hits) if target.state == DONE and target.is_noted else "",
             "" if target.best is None else f"{target.best:g}",
             "" if part is None else f"{100 * part:.0f}",
             f"{target.cpu:.0f}" if target.cpu else "",

@@ -14,10 +14,11 @@ import pytest
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.journal import END, LAUNCHER, START, Journal, Record
-from dpam_hpc.report import failures, gather
+from dpam_hpc.report import failures, gather, texts
 from dpam_hpc.report.facts import DIED, DONE, FAILED, FINISHED, INTERRUPTED, LEFT, RUNNING, Facts
 from dpam_hpc.report.reckoning import reckon
 from dpam_hpc.run_dir import RunDir
+from tests import replay
 from tests.report.simulated import BEGIN, CPUS, TASKS, Simulation
 
 TARGETS = 400
@@ -281,8 +282,6 @@ def test_values_of_another_kind_do_no_harm(work: Path, bad: Any) -> None:
         {"target": "\x1b<b>", "state": FAILED, "reason": bad},
     )
     reckon(facts)
-    from dpam_hpc.report import texts
-
     told = texts.as_json(facts)
     assert json.loads(told)["counts"]["failed"] == 1
     assert "\x1b" not in "".join(texts.tsv(facts)) and "\x1b" not in texts.markdown(facts)
@@ -339,6 +338,25 @@ def test_a_marker_alone_makes_no_target_done(work: Path) -> None:
         assert states == {"P1": DONE, "P2": LEFT, "P3": LEFT}
     again = start(BEGIN, settings={"target": "all", "retry_failed": True})
     assert plain(work, again, end(BEGIN + 20, INTERRUPTED, found=1)).count(DONE) == 0
+
+
+def test_hits_of_a_target_without_a_record_are_counted_in_their_file(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = (replay.DATA / "O05011_iterativdDali_hits").read_text()
+    for name in ("P1", "P2"):
+        (work / f"{name}_hits4Dali").touch()
+        (work / f"{name}.iterativeDali.done").touch()
+        (work / f"{name}_iterativdDali_hits").write_text(hits)
+    killed = start(BEGIN, settings={"target": "all"})
+    facts = plain(work, killed)
+    heads = [line.split("\t") for line in hits.splitlines() if line.startswith(">")]
+    assert [t.hits for t in facts.targets] == [len(heads)] * 2
+    assert facts.targets[0].best == max(float(head[1]) for head in heads)
+    assert sum(facts.scores.values()) == 2 * len(heads)
+    monkeypatch.setattr(failures, "FILES_READ", 1)
+    told = dict(texts.figures_of(facts := plain(work, killed), reckon(facts)))
+    assert told["hits"] == f"{len(heads)} and those of 1 target found done"
 
 
 def test_what_progress_tells_of_all_starts_is_not_lost_twice(work: Path) -> None:
