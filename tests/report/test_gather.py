@@ -14,7 +14,7 @@ import pytest
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.journal import END, LAUNCHER, START, Journal, Record
-from dpam_hpc.report import failures, gather, texts
+from dpam_hpc.report import failures, gather, page, texts
 from dpam_hpc.report.facts import DIED, DONE, FAILED, FINISHED, INTERRUPTED, LEFT, RUNNING, Facts
 from dpam_hpc.report.reckoning import reckon
 from dpam_hpc.run_dir import RunDir
@@ -384,6 +384,19 @@ def test_a_report_is_of_step_7(work: Path) -> None:
     assert seen(work).run == of_hits.id
     with pytest.raises(ConfigError, match="a report is of step 7"):
         seen(work, later.name)
+
+
+@pytest.mark.parametrize("bad", [None, "x", [1], {}, 1e300, -1])
+def test_tables_in_records_may_hold_values_of_another_kind(work: Path, bad: Any) -> None:
+    scratch = dict.fromkeys(("path", "type", "free_bytes", "fallback"), bad)
+    settings = dict.fromkeys(("target", "targets", "data_dir", "redo"), bad)
+    sums = dict.fromkeys(("WOLF", "read"), bad)
+    given = {**start(BEGIN), "scratch": scratch, "settings": settings, "programs": sums}
+    ended = end(BEGIN + 60, used=sums, asked=sums, launcher=bad, wasted=bad)
+    facts = plain(work, given, done("P1", BEGIN + 20, cpu=sums), ended)
+    assert "P1" in page.of_run(facts)
+    sums_of_run = reckon(facts)
+    assert min(sums_of_run.used, sums_of_run.lost, sums_of_run.rest) >= 0
 
 
 def test_what_a_launcher_notes_of_itself_is_read_by_nobody_else(work: Path) -> None:
