@@ -314,6 +314,9 @@ def test_no_command_is_told_that_would_do_more_than_was_asked(work: Path) -> Non
     many = start(BEGIN, settings={"target": "70 named"}, sources={"target": "flag --target"})
     facts = plain(work, many, {"target": "P1", "state": FAILED, "reason": "x"})
     assert facts.commands == []
+    ended = plain(work, many, done("P1"), end(BEGIN + 20, INTERRUPTED))
+    assert "the last start did not work to its end" in page.of_run(ended)
+    assert "nothing failed" in page.of_run(plain(work, many, done("P1"), end(BEGIN + 20)))
 
 
 def test_between_two_calls_of_run_there_is_no_queue(work: Path) -> None:
