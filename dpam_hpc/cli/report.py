@@ -15,6 +15,9 @@ import typer
 from dpam_hpc.cli.options import AsJson, path_argument, path_option
 from dpam_hpc.errors import ConfigError, StorageError
 
+RAW = "surrogateescape"
+"""A folder's name need not be UTF-8."""
+
 
 class Format(str, Enum):
     """What the report is written as."""
@@ -61,7 +64,7 @@ def report(
     path = output or Path(name)
     _write(path, [text])
     if str(path) != "-":
-        print(f"{path} ({len(text.encode()) / 1e6:.1f} MB)")
+        print(f"{path} ({len(text.encode(errors=RAW)) / 1e6:.1f} MB)")
 
 
 def _texts(kind: Format, facts: object) -> Iterable[str]:
@@ -79,9 +82,11 @@ def _write(path: Path, parts: Iterable[str]) -> None:
     if str(path) == "-":
         sys.stdout.writelines(parts)
         return
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder", "name a file with -o")
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors=RAW) as file:
             file.writelines(parts)
         temporary.replace(path)
     except OSError as error:

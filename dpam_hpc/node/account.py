@@ -25,6 +25,8 @@ from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.shared_fs import Asked
 
 REASON_LENGTH = 300
+NAMED_LENGTH = 100
+"""Of targets that a run was given by name: of more only how many they are."""
 
 
 class Account:
@@ -35,6 +37,7 @@ class Account:
         self._settings = run_settings
         self._about = dict(about)
         self._began = time.time()
+        self._used_before = _own_cpu()
         self._bundle: dict[str, Any] = {}
         self._copied = 0
         self._runs: list[Progress] = []
@@ -91,12 +94,12 @@ class Account:
             if given.get(name):
                 given[name] = str(Path(given[name]).absolute())
         named = given["target"]
-        given["target"] = f"{len(named)} named" if named else "all"
+        is_short = len(" ".join(named)) <= NAMED_LENGTH
+        given["target"] = (named if is_short else f"{len(named)} named") if named else "all"
         return given
 
     def end(self, reason: str, error: BaseException | None, busy: float, least_free: int) -> Record:
         """The record of the end: why, and what was used; ``reason`` of an interruption."""
-        own = resource.getrusage(resource.RUSAGE_SELF)
         cpu: Counter[str] = Counter()
         for progress in self._runs:
             cpu.update(progress.cpu)
@@ -113,7 +116,7 @@ class Account:
             "wasted": round(sum(progress.wasted for progress in self._runs), 1),
             "busy": round(busy, 1),
             "used": {step: round(seconds, 2) for step, seconds in cpu.items()},
-            "launcher": round(own.ru_utime + own.ru_stime, 2),
+            "launcher": round(_own_cpu() - self._used_before, 2),
             "asked": dict(self.asked.operations),
             "read_bytes": self.asked.read_bytes,
             "written_bytes": self.asked.written_bytes,
@@ -124,6 +127,12 @@ class Account:
     def _sums(self) -> dict[str, int]:
         counted = ("done", "failed", "skipped", "found", "pairs", "hits")
         return {name: sum(getattr(p, name) for p in self._runs) for name in counted}
+
+
+def _own_cpu() -> float:
+    """CPU seconds of this process, whoever started it and whatever it did before."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
 
 
 def of_job(job: str, node: str, restart: int) -> dict[str, Any]:

@@ -97,9 +97,9 @@ class Dispatcher:
                 self._drain()
             elif self._put_off:
                 self._shutdown.ask(TIME_IS_SHORT)
-            self._progress.wasted = self._window.cpu_seconds
             self._flush(force=True)
         finally:
+            self._progress.wasted = self._window.cpu_seconds
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._tick(force=True)
         return self._progress

@@ -43,6 +43,11 @@ class Target:
     cover: str = ""
 
     @property
+    def is_noted(self) -> bool:
+        """Whether more is known of it than that it is done."""
+        return self.state != DONE or bool(self.at or self.residues or self.candidates or self.hits)
+
+    @property
     def covered_part(self) -> float | None:
         """Part of the query that some hit covers; None where it is not known."""
         if not self.residues or (self.hits and not self.cover):
@@ -132,13 +137,18 @@ class Task:
 
     @property
     def waits(self) -> list[tuple[float, float]]:
-        """From when to when it waited in the queue: before its first start, and between starts."""
+        """From when to when it waited in the queue: before its first start, and between starts.
+
+        Not of ``dpam-hpc run``, which waits in none.
+        """
+        if not self.submitted:
+            return []
         known = [start for start in self.starts if start.began]
         since = [self.submitted, *(start.ended for start in known)]
         return [
             (begin, start.began)
             for begin, start in zip(since, known, strict=False)
-            if begin and start.began > begin
+            if start.began > begin
         ]
 
 

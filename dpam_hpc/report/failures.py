@@ -19,6 +19,8 @@ FILES_READ = 500
 EXAMPLES = 5
 NOT_REPEATED = {"work_dir", "target", "retry_failed", "redo"}
 """Of the flags of ``run``: those that are named anyhow, or begin something anew."""
+NOT_NAMED = re.compile("[0-9]+ named")
+"""Of targets that were too many to be noted one by one."""
 FINAL = "final: such a structure is not aligned"
 ADVICE = (
     (r"no \S+_hits4Dali", "run dpam's step 6 for them, then try again"),
@@ -93,7 +95,11 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     else:
         go_on = ["dpam-hpc", "run", facts.work_dir]
         for name, value, source in facts.settings:
-            if (
+            if name == "target" and source.startswith("flag"):
+                if NOT_NAMED.fullmatch(value):
+                    return []  # without their names it would do all
+                go_on += [word for one in value.split() for word in ("--target", one)]
+            elif (
                 source.startswith("flag")
                 and name not in NOT_REPEATED
                 and value not in ("False", "-")

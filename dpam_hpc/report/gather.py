@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from dpam_hpc import __version__, cost, journal, run_dir
 from dpam_hpc.align import aligner as aligners
+from dpam_hpc.align import hits
+from dpam_hpc.align.coverage import score_class
 from dpam_hpc.errors import ConfigError, DpamHpcError
 from dpam_hpc.image.identity import ImageIdentity, sha256
 from dpam_hpc.node import run_lock
@@ -30,13 +33,21 @@ from dpam_hpc.report.facts import (
     RUNNING,
     Facts,
     Start,
+    Sums,
     Target,
     Task,
     add,
 )
-from dpam_hpc.report.values import counts, number, table, text, whole
+from dpam_hpc.report.values import content, counts, number, table, text, whole
 from dpam_hpc.run_dir import RunDir
-from dpam_hpc.target import JOURNAL, OWN_FOLDER, OutputNames, WorkFolder
+from dpam_hpc.target import (
+    JOURNAL,
+    OWN_FOLDER,
+    TARGET_ID,
+    OutputNames,
+    WorkFolder,
+    read_targets_file,
+)
 
 MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
 ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
@@ -49,7 +60,7 @@ OF_RUN = "run"
 def chosen(work_dir: Path, run: str = "") -> RunDir | None:
     """The submitted run called ``run``, or the latest; None: what ``dpam-hpc run`` did.
 
-    Without a name the one that was begun last. ConfigError if there is none.
+    Without a name the one that was begun last, of a chain its step 7. ConfigError if there is none.
     """
     own = work_dir / OWN_FOLDER / JOURNAL
     submitted = RunDir.all(work_dir)
@@ -59,13 +70,20 @@ def chosen(work_dir: Path, run: str = "") -> RunDir | None:
             known = ", ".join(each.id for each in submitted[-5:]) or "none was submitted"
             raise ConfigError(f"{work_dir} has no run {run!r}", f"runs there: {known}")
         return named[0]
-    if own.exists() and (run or not submitted or _is_newer(own, submitted[-1])):
+    last = next((each for each in reversed(submitted) if not _is_of_other_steps(each)), None)
+    if own.exists() and (run or last is None or _is_newer(own, last)):
         return None
     if submitted and not run:
-        return submitted[-1]
+        return last or submitted[-1]
     raise ConfigError(
         f"nothing was run in {work_dir}", "dpam-hpc run or submit does that; see --help"
     )
+
+
+def _is_of_other_steps(run: RunDir) -> bool:
+    with suppress(ConfigError):  # which is told of the run that is read
+        return run.plan().stage is not None
+    return False
 
 
 def _is_newer(own: Path, run: RunDir) -> bool:
@@ -90,12 +108,18 @@ class _Reading:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self._targets: dict[str, Target] = {}
+        self._scores: dict[str, Sums] = {}
         self._settings: dict[str, Any] = {}
         self._sources: dict[str, Any] = {}
 
     def submitted_run(self, run: RunDir) -> None:
         """Read a run's folder: what was planned, then its tasks."""
         facts, plan = self.facts, run.plan()
+        if plan.stage is not None:
+            raise ConfigError(
+                f"run {run.id} does other steps of dpam: a report is of step 7",
+                "dpam-hpc status tells where it stands",
+            )
         facts.platform, facts.scheduler = text(plan.platform), text(plan.scheduler)
         facts.cancelled = run.is_cancelled
         facts.image = _image(plan.image)
@@ -182,8 +206,20 @@ class _Reading:
         self.facts.aligner = text(record.get("aligner", ""))
         if not self.facts.run:
             self._settings, self._sources = table(record, "settings"), table(record, "sources")
+            for name in self._named():
+                self._target(name, task.number)
         task.starts.append(start)
         return start
+
+    def _named(self) -> list[str]:
+        """The targets that a start of ``dpam-hpc run`` was given by name, if they are known."""
+        named, file = self._settings.get("target"), self._settings.get("targets")
+        with suppress(OSError, ConfigError):
+            if isinstance(file, str) and Path(file).is_file():
+                named = read_targets_file(Path(file))
+        if not isinstance(named, list):  # "all", or only how many
+            return []
+        return [name for name in named if TARGET_ID.fullmatch(name)]
 
     def _outcome(self, task: Task, start: Start, record: journal.Record) -> None:
         state = record["state"]
@@ -199,7 +235,7 @@ class _Reading:
         scores = {name: n for name, n in counts(record, "scores").items() if SCORE.fullmatch(name)}
         target.best = number(record, "best") if scores else None
         target.cover = text(record.get("cover", "")) if scores else ""
-        add(self.facts.scores, scores)
+        self._scores[target.id] = scores  # of one that is done again the last alone
         add(start.in_targets, spent)
         start.ended = max(start.ended, target.at)
         start.done += state == DONE
@@ -229,8 +265,11 @@ class _Reading:
                 start.used = start.used or dict(start.in_targets)
         for made_with in facts.made_with:
             _checksum_bundle(made_with["bundle"])
-        if any(start.found for start in facts.starts):
+        again = self._settings.get("redo") or self._settings.get("retry_failed")
+        if not again and any(s.found or s.how in (DIED, RUNNING) for s in facts.starts):
             self._see_markers(folder)
+        for scores in self._scores.values():
+            add(facts.scores, scores)
         names = list(self._settings)
         shown = {name: _shown(self._settings[name]) for name in names}
         facts.settings = [(text(n), shown[n], text(self._sources.get(n, ""))) for n in names]
@@ -245,15 +284,36 @@ class _Reading:
         return None
 
     def _see_markers(self, folder: WorkFolder) -> None:
-        """Of targets that were found done there is no record here: their markers tell."""
+        """Of targets that were found done there is no record here: marker and hits tell.
+
+        Nor of those whose record a crash took. One that has a record was to be done again.
+        """
         names = self._names()
         if names is None:
             return
         with suppress(OSError):
-            marked = set(_names_in(folder.output_folder))
+            there = set(_names_in(folder.output_folder))
+            read = 0
             for target in self.facts.targets:
-                if target.state == LEFT and names.done(target.id) in marked:
-                    target.state = DONE
+                if target.id in self._scores or names.done(target.id) not in there:
+                    continue
+                path = folder.output_folder / names.hits(target.id)
+                if path.name not in there or not path.stat().st_size:
+                    continue  # without any hits, it is done again
+                target.state = DONE
+                if read < failures.FILES_READ:
+                    read += 1
+                    with suppress(OSError, ValueError, OverflowError):
+                        self._count_hits(target, content(path))
+
+    def _count_hits(self, target: Target, text: bytes) -> None:
+        """What of a target's hits their file tells; ValueError."""
+        number_of_hits = hits.count(text)
+        heads = [line for line in text.decode().splitlines() if line.startswith(">")]
+        scores = [float(head.split("\t")[1]) for head in heads]
+        counted = dict(Counter(score_class(score) for score in scores))
+        target.hits, target.best = number_of_hits, max(scores)
+        self._scores[target.id] = {name: float(n) for name, n in counted.items()}
 
 
 def _add_progress(task: Task, said: dict[str, Any]) -> None:
@@ -271,7 +331,8 @@ def _add_progress(task: Task, said: dict[str, Any]) -> None:
         last.node, last.job = text(said.get("node", "")), text(said.get("job", ""))
     if last.how == DIED:
         last.ended = max(last.ended, last.ready, number(said, "at"))
-        last.wasted = number(said, "wasted")
+        before = sum(start.wasted for start in task.starts[:-1])  # progress.json has that of all
+        last.wasted = max(0.0, number(said, "wasted") - before)
         last.how = OF_PROGRESS.get(text(said.get("state", "")), DIED)
         last.reason = text(said.get("reason", ""))
 

@@ -138,6 +138,10 @@ def _verdict(facts: Facts) -> dict[str, str]:
     if left:
         state = "Cancelled" if facts.cancelled else "Not finished"
         return {"mark": "bad", "text": f"{state}: {left:,} targets are left."}
+    last = facts.starts[-1] if facts.starts else None
+    if not facts.run and last and last.began and last in facts.interruptions:
+        told = f"{formats.many(done, 'target')} done, {failed:,} failed"
+        return {"mark": "warn", "text": f"{told}; the last start did not work to its end."}
     partly = sum(target.state == DONE and target.failures > 0 for target in facts.targets)
     if failed or partly:
         text = f"All targets are done but for {failed:,} that failed"

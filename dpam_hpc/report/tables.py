@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dpam_hpc.align.coverage import LEVELS
-from dpam_hpc.report import formats
+from dpam_hpc.report import formats, values
 from dpam_hpc.report.facts import (
     BROKEN,
     DIED,
@@ -193,7 +193,7 @@ def storage(facts: Facts, sums: Reckoning) -> Table:
             seen[start.node] = start
     for node, start in list(seen.items())[:ROWS_SHOWN]:
         scratch = start.scratch
-        free = scratch.get("free_bytes") or 0
+        free = values.number(scratch, "free_bytes")
         least = f", at least {formats.size(start.least_free_bytes)} free" * bool(
             start.least_free_bytes
         )
@@ -266,7 +266,7 @@ def all_targets(facts: Facts, most_bytes: int) -> tuple[str, int]:
             "" if target.state == DONE else target.state,
             str(target.residues or ""),
             str(target.candidates or ""),
-            str(target.hits) if target.state == DONE else "",
+            str(target.hits) if target.state == DONE and target.is_noted else "",
             "" if target.best is None else f"{target.best:g}",
             "" if part is None else f"{100 * part:.0f}",
             f"{target.cpu:.0f}" if target.cpu else "",

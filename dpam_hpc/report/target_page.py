@@ -40,6 +40,7 @@ def of_target(facts: Facts, name: str) -> str:
     folder = WorkFolder.at(Path(facts.work_dir))
     names = _names(facts)
     hits = read_hits(folder.output_folder / names.hits(name)) if target.state == DONE else []
+    target.hits = target.hits or len(hits)
     problems = _rows(folder.output_folder / names.failures(name))
     pdb, alphas = _query(folder, name)
     laid = _laid_over(facts, hits, alphas)
@@ -110,13 +111,17 @@ def _tiles(facts: Facts, target: Target) -> list[tuple[str, str]]:
     part = target.covered_part
     return [
         ("state", target.state),
-        ("residues", formats.count(target.residues)),
-        ("candidates", formats.count(target.candidates)),
+        ("residues", _known(target.residues)),
+        ("candidates", _known(target.candidates)),
         ("hits", formats.count(target.hits)),
         (f"best {facts.score_name}", formats.decimal(target.best)),
         ("covered", "-" if part is None else formats.percent(part, 1)),
         ("CPU time", formats.duration(target.cpu)),
     ]
+
+
+def _known(number: int) -> str:
+    return formats.count(number) if number else "-"
 
 
 def _told(laid: LaidOver, score_name: str) -> str:

@@ -81,19 +81,21 @@ def _methods(facts: Facts) -> str:
 def figures_of(facts: Facts, sums: Reckoning) -> list[tuple[str, str]]:
     """The run in a few figures, as (name, value)."""
     pairs = sum(target.candidates for target in facts.targets if target.state == DONE)
+    not_noted = sum(not target.is_noted for target in facts.targets)
+    more = f" and those of {formats.many(not_noted, 'target')} found done" if not_noted else ""
     rows = [
         ("targets", formats.count(len(facts.targets))),
         ("done", formats.count(facts.count(DONE))),
         ("failed", formats.count(facts.count(FAILED))),
         ("left", formats.count(facts.count(LEFT))),
         ("pairs aligned", formats.count(pairs)),
-        ("hits", formats.count(sum(target.hits for target in facts.targets))),
+        ("hits", formats.count(sum(target.hits for target in facts.targets)) + more),
         ("CPU hours", formats.hours(sum(facts.steps.values()))),
     ]
     if sums.reserved:
         rows += [
             ("core hours reserved", formats.hours(sums.reserved)),
-            ("efficiency (used of reserved)", formats.percent(sums.used, sums.reserved)),
+            ("efficiency (used of reserved)", formats.percent(sums.efficiency or 0.0, 1)),
             ("wall time", formats.duration(facts.ended - facts.began)),
         ]
     if sums.predicted:

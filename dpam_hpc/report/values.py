@@ -22,9 +22,9 @@ def content(path: Path) -> bytes:
 
 
 def number(record: Mapping[str, Any], name: str) -> float:
-    """A number that can be reckoned with; 0 if there is none."""
+    """A number that can be reckoned with, none is negative; 0 if there is none."""
     value = record.get(name)
-    if isinstance(value, (int, float)) and abs(value) < HIGHEST:
+    if isinstance(value, (int, float)) and 0 <= value < HIGHEST:
         return float(value)
     return 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.journal import END, LAUNCHER, START, Journal, Record
-from dpam_hpc.report import failures, gather
+from dpam_hpc.report import failures, gather, page, texts
 from dpam_hpc.report.facts import DIED, DONE, FAILED, FINISHED, INTERRUPTED, LEFT, RUNNING, Facts
 from dpam_hpc.report.reckoning import reckon
 from dpam_hpc.run_dir import RunDir
+from tests import replay
 from tests.report.simulated import BEGIN, CPUS, TASKS, Simulation
 
 TARGETS = 400
@@ -208,6 +210,7 @@ def test_those_that_were_found_done_are_told_by_their_markers(work: Path) -> Non
     target, _ = run.targets(run.plan().tasks[0])[0]
     assert seen(work).count(DONE) == 0
     (work / f"{target}.iterativeDali.done").touch()
+    (work / f"{target}_iterativdDali_hits").write_text("hits")
     assert [t.id for t in seen(work).targets if t.state == DONE] == [target]
 
 
@@ -279,11 +282,124 @@ def test_values_of_another_kind_do_no_harm(work: Path, bad: Any) -> None:
         {"target": "\x1b<b>", "state": FAILED, "reason": bad},
     )
     reckon(facts)
-    from dpam_hpc.report import texts
-
     told = texts.as_json(facts)
     assert json.loads(told)["counts"]["failed"] == 1
     assert "\x1b" not in "".join(texts.tsv(facts)) and "\x1b" not in texts.markdown(facts)
+
+
+def test_a_target_that_is_done_again_has_its_last_hits_alone(work: Path) -> None:
+    again = {"target": "P1", "state": journal.REDO, "step": "iterativeDali"}
+    one = done("P1", BEGIN + 5, hits=3, scores={"2": 2, "4": 1}, best=4.0)
+    facts = plain(work, start(BEGIN), one, again, done("P1", BEGIN + 9, hits=1, scores={"2": 1}))
+    assert facts.scores == {"2": 1} and facts.targets[0].hits == 1
+    assert plain(work, start(BEGIN), one, again).scores == {}
+
+
+def test_targets_that_were_named_and_not_begun_are_left(work: Path) -> None:
+    named = start(
+        BEGIN, settings={"target": ["P1", "P2", "../x"]}, sources={"target": "flag --target"}
+    )
+    facts = plain(work, named, done("P1"), end(BEGIN + 20, INTERRUPTED))
+    assert [(t.id, t.state) for t in facts.targets] == [("P1", DONE), ("P2", LEFT)]
+    expected = f"dpam-hpc run {work} --target P1 --target P2 --target ../x"
+    assert facts.commands == [("go on with what is left", expected)]
+
+    (work / "list").write_text("P1\n# no\nP3\n")
+    listed = start(BEGIN, settings={"target": "all", "targets": str(work / "list")})
+    facts = plain(work, listed, done("P1"), end(BEGIN + 20, INTERRUPTED))
+    assert [(t.id, t.state) for t in facts.targets] == [("P1", DONE), ("P3", LEFT)]
+
+
+def test_no_command_is_told_that_would_do_more_than_was_asked(work: Path) -> None:
+    many = start(BEGIN, settings={"target": "70 named"}, sources={"target": "flag --target"})
+    facts = plain(work, many, {"target": "P1", "state": FAILED, "reason": "x"})
+    assert facts.commands == []
+    ended = plain(work, many, done("P1"), end(BEGIN + 20, INTERRUPTED))
+    assert "the last start did not work to its end" in page.of_run(ended)
+    assert "nothing failed" in page.of_run(plain(work, many, done("P1"), end(BEGIN + 20)))
+
+
+def test_between_two_calls_of_run_there_is_no_queue(work: Path) -> None:
+    facts = plain(work, start(BEGIN), end(BEGIN + 20), start(BEGIN + 9000), end(BEGIN + 9020))
+    assert reckon(facts).waits == []
+
+
+def test_a_marker_alone_makes_no_target_done(work: Path) -> None:
+    for name in ("P1", "P2", "P3"):
+        (work / f"{name}.pdb").touch()
+        (work / f"{name}_hits4Dali").touch()
+        (work / f"{name}.iterativeDali.done").touch()
+    (work / "P1_iterativdDali_hits").write_text("hits")
+    (work / "P2_iterativdDali_hits").touch()
+    (work / "P3_iterativdDali_hits").write_text("hits of an earlier run")
+    records = (
+        start(BEGIN, settings={"target": "all"}),
+        {"target": "P3", "state": journal.REDO, "step": "iterativeDali"},
+    )
+    for ended in ([], [end(BEGIN + 20, INTERRUPTED, found=1)]):
+        states = {t.id: t.state for t in plain(work, *records, *ended).targets}
+        assert states == {"P1": DONE, "P2": LEFT, "P3": LEFT}
+    again = start(BEGIN, settings={"target": "all", "retry_failed": True})
+    assert plain(work, again, end(BEGIN + 20, INTERRUPTED, found=1)).count(DONE) == 0
+
+
+def test_hits_of_a_target_without_a_record_are_counted_in_their_file(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = (replay.DATA / "O05011_iterativdDali_hits").read_text()
+    for name in ("P1", "P2"):
+        (work / f"{name}_hits4Dali").touch()
+        (work / f"{name}.iterativeDali.done").touch()
+        (work / f"{name}_iterativdDali_hits").write_text(hits)
+    killed = start(BEGIN, settings={"target": "all"})
+    facts = plain(work, killed)
+    heads = [line.split("\t") for line in hits.splitlines() if line.startswith(">")]
+    assert [t.hits for t in facts.targets] == [len(heads)] * 2
+    assert facts.targets[0].best == max(float(head[1]) for head in heads)
+    assert sum(facts.scores.values()) == 2 * len(heads)
+    monkeypatch.setattr(failures, "FILES_READ", 1)
+    told = dict(texts.figures_of(facts := plain(work, killed), reckon(facts)))
+    assert told["hits"] == f"{len(heads)} and those of 1 target found done"
+
+
+def test_what_progress_tells_of_all_starts_is_not_lost_twice(work: Path) -> None:
+    run = Simulation(work, 40, seed=3).write(tasks=1)
+    folder = run.task_folder(0)
+    (folder / "progress.json").unlink(missing_ok=True)
+    for path in folder.glob("journal-*"):
+        path.unlink()
+    for n, more in enumerate(([end(BEGIN + 50, INTERRUPTED, wasted=30)], [])):
+        opened = Journal(folder / f"journal-{n}.jsonl")
+        opened.append_all([start(BEGIN + 100 * n), *more])
+        opened.close()
+    said = {"began": BEGIN + 100, "at": BEGIN + 150, "state": "interrupted", "wasted": 42.0}
+    run.write_progress(0, said)
+    assert [s.wasted for s in seen(work).tasks[0].starts] == [30, 12]
+
+
+def test_a_report_is_of_step_7(work: Path) -> None:
+    of_hits = Simulation(work, 40, seed=3).write()
+    later = of_hits.path.with_name("20990101-000000-aaaa.s3")
+    shutil.copytree(of_hits.path, later)
+    plan = json.loads((later / "plan.json").read_text())
+    plan["stage"] = {"numbers": [8], "cpus": 1, "memory_mb": 1, "command": ["dpam"]}
+    (later / "plan.json").write_text(json.dumps(plan))
+    assert seen(work).run == of_hits.id
+    with pytest.raises(ConfigError, match="a report is of step 7"):
+        seen(work, later.name)
+
+
+@pytest.mark.parametrize("bad", [None, "x", [1], {}, 1e300, -1])
+def test_tables_in_records_may_hold_values_of_another_kind(work: Path, bad: Any) -> None:
+    scratch = dict.fromkeys(("path", "type", "free_bytes", "fallback"), bad)
+    settings = dict.fromkeys(("target", "targets", "data_dir", "redo"), bad)
+    sums = dict.fromkeys(("WOLF", "read"), bad)
+    given = {**start(BEGIN), "scratch": scratch, "settings": settings, "programs": sums}
+    ended = end(BEGIN + 60, used=sums, asked=sums, launcher=bad, wasted=bad)
+    facts = plain(work, given, done("P1", BEGIN + 20, cpu=sums), ended)
+    assert "P1" in page.of_run(facts)
+    sums_of_run = reckon(facts)
+    assert min(sums_of_run.used, sums_of_run.lost, sums_of_run.rest) >= 0
 
 
 def test_what_a_launcher_notes_of_itself_is_read_by_nobody_else(work: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,12 +161,22 @@ def test_a_target_that_failed_has_a_page_that_says_why(ran: Ran, tmp_path: Path)
         (["--run", "2020"], "no run '2020'"),
         (["--target", "O05011", "--format", "md"], "HTML alone"),
         (["-o", "/nowhere/r.html"], "cannot be written"),
+        (["-o", "."], "is a folder"),
+        (["-o", "/"], "is a folder"),
     ],
 )
 def test_what_cannot_be_is_said(ran: Ran, arguments: list[str], words: str) -> None:
     said = run("report", ran.root, *arguments)
     assert said.returncode in (2, 6) and words in said.stderr
     assert "Traceback" not in said.stderr and "  -> " in said.stderr
+
+
+def test_a_folder_whose_name_is_no_utf8(ran: Ran, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    shutil.copytree(ran.root, odd)
+    said = run("report", odd, "-o", tmp_path / "r.html")
+    assert said.returncode == 0, said.stderr
+    assert b"odd\xff" in (tmp_path / "r.html").read_bytes()
 
 
 def test_where_nothing_was_run(tmp_path: Path) -> None:
