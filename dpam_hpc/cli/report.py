@@ -43,11 +43,11 @@ def report(
     json: AsJson = False,
 ) -> None:
     """What a run did, what it cost and what failed: one page that needs no network."""
-    from dpam_hpc.report import gather
+    from dpam_hpc.report import choosing, gather
 
     work_dir = work_dir or Path()
     kind = Format.json if json else kind
-    facts = gather.gather(work_dir, gather.chosen(work_dir, run))
+    facts = gather.gather(work_dir, choosing.chosen(work_dir, run))
     if kind is not Format.html:
         if target:
             raise ConfigError("a target's page is HTML alone", "leave --format or --target out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,18 +16,14 @@ from dpam_hpc.align import aligner as aligners
 from dpam_hpc.align import hits
 from dpam_hpc.align.coverage import score_class
 from dpam_hpc.errors import ConfigError, DpamHpcError
-from dpam_hpc.image.identity import ImageIdentity, sha256
 from dpam_hpc.node import run_lock
 from dpam_hpc.node.run_lock import RUN_LEASE, Lease
 from dpam_hpc.node.task import LEASE
-from dpam_hpc.report import failures
+from dpam_hpc.report import failures, records
 from dpam_hpc.report.facts import (
-    BROKEN,
     DIED,
     DONE,
     FAILED,
-    FINISHED,
-    INTERRUPTED,
     LEFT,
     RUNNING,
     Facts,
@@ -49,45 +44,7 @@ from dpam_hpc.target import (
     read_targets_file,
 )
 
-MADE_WITH = ("version", "python", "system", "aligner", "fingerprint")
-ENDINGS = {FINISHED, INTERRUPTED, BROKEN}
 SCORE = re.compile(r"[0-9]{1,4}(\.[0-9])?")
-OF_PROGRESS = {"finished": FINISHED, "interrupted": INTERRUPTED, "failed": BROKEN}
-OF_RUN = "run"
-"""In place of a submitted run's id: what ``dpam-hpc run`` did in the folder."""
-
-
-def chosen(work_dir: Path, run: str = "") -> RunDir | None:
-    """The submitted run called ``run``, or the latest; None: what ``dpam-hpc run`` did.
-
-    Without a name the one that was begun last, of a chain its step 7. ConfigError if there is none.
-    """
-    own = work_dir / OWN_FOLDER / JOURNAL
-    submitted = RunDir.all(work_dir)
-    if run not in ("", OF_RUN):
-        named = [each for each in submitted if each.id == run]
-        if not named:
-            known = ", ".join(each.id for each in submitted[-5:]) or "none was submitted"
-            raise ConfigError(f"{work_dir} has no run {run!r}", f"runs there: {known}")
-        return named[0]
-    last = next((each for each in reversed(submitted) if not _is_of_other_steps(each)), None)
-    if own.exists() and (run or last is None or _is_newer(own, last)):
-        return None
-    if submitted and not run:
-        return last or submitted[-1]
-    raise ConfigError(
-        f"nothing was run in {work_dir}", "dpam-hpc run or submit does that; see --help"
-    )
-
-
-def _is_of_other_steps(run: RunDir) -> bool:
-    with suppress(ConfigError):  # which is told of the run that is read
-        return run.plan().stage is not None
-    return False
-
-
-def _is_newer(own: Path, run: RunDir) -> bool:
-    return own.stat().st_mtime > (run.path / "plan.json").stat().st_mtime
 
 
 def gather(work_dir: Path, run: RunDir | None, now: float | None = None) -> Facts:
@@ -122,7 +79,7 @@ class _Reading:
             )
         facts.platform, facts.scheduler = text(plan.platform), text(plan.scheduler)
         facts.cancelled = run.is_cancelled
-        facts.image = _image(plan.image)
+        facts.image = records.image(plan.image)
         self._settings = {**plan.submit, **plan.settings}
         self._sources = dict(plan.sources)
         for n, planned in enumerate(plan.tasks):
@@ -140,7 +97,7 @@ class _Reading:
         folder = run.task_folder(task.number)
         for path in run_dir.journals(folder):
             self._records(task, journal.each(path))
-        _add_progress(task, run.progress(task.number))
+        records.add_progress(task, run.progress(task.number))
         for start in task.starts:
             start.cpus = start.cpus or cpus
         self._see_who_is_at_work(task, folder, LEASE)
@@ -170,10 +127,10 @@ class _Reading:
 
     # -- records ----------------------------------------------------------------------------------
 
-    def _records(self, task: Task, records: Iterable[journal.Record]) -> None:
+    def _records(self, task: Task, found: Iterable[journal.Record]) -> None:
         """The records of a journal; one that begins without a start's is an older version's."""
         start: Start | None = None
-        for record in records:
+        for record in found:
             state = record["state"]
             if state == journal.START:
                 start = self._start(task, record)
@@ -182,7 +139,7 @@ class _Reading:
                 start = Start(task.number, len(task.starts))
                 task.starts.append(start)
             if state == journal.END:
-                _end(start, record)
+                records.end(start, record)
             elif record["target"] != journal.LAUNCHER:
                 self._outcome(task, start, record)
 
@@ -200,7 +157,7 @@ class _Reading:
             workers=whole(record, "workers"),
             scratch=table(record, "scratch"),
         )
-        start.made_with = _made_with(record)
+        start.made_with = records.made_with(record)
         if start.made_with not in self.facts.made_with:
             self.facts.made_with.append(start.made_with)
         self.facts.aligner = text(record.get("aligner", ""))
@@ -264,7 +221,7 @@ class _Reading:
             for start in task.starts:
                 start.used = start.used or dict(start.in_targets)
         for made_with in facts.made_with:
-            _checksum_bundle(made_with["bundle"])
+            records.checksum_bundle(made_with["bundle"])
         again = self._settings.get("redo") or self._settings.get("retry_failed")
         if not again and any(s.found or s.how in (DIED, RUNNING) for s in facts.starts):
             self._see_markers(folder)
@@ -316,78 +273,10 @@ class _Reading:
         self._scores[target.id] = {name: float(n) for name, n in counted.items()}
 
 
-def _add_progress(task: Task, said: dict[str, Any]) -> None:
-    """What progress.json tells of the last start, where that has no record of its own."""
-    began = number(said, "began")
-    if not began:
-        return
-    last = task.starts[-1] if task.starts else None
-    if last is None or (last.began and began > last.began + 1):
-        # It is just starting, or died before it had a journal.
-        last = Start(task.number, len(task.starts))
-        task.starts.append(last)
-    if not last.began:
-        last.began = last.ready = began
-        last.node, last.job = text(said.get("node", "")), text(said.get("job", ""))
-    if last.how == DIED:
-        last.ended = max(last.ended, last.ready, number(said, "at"))
-        before = sum(start.wasted for start in task.starts[:-1])  # progress.json has that of all
-        last.wasted = max(0.0, number(said, "wasted") - before)
-        last.how = OF_PROGRESS.get(text(said.get("state", "")), DIED)
-        last.reason = text(said.get("reason", ""))
-
-
 def _names_in(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             yield entry.name
-
-
-def _end(start: Start, record: journal.Record) -> None:
-    how = text(record.get("how", ""))
-    start.how = how if how in ENDINGS else BROKEN
-    start.reason = text(record.get("reason", ""))
-    start.ended = max(start.ended, number(record, "at"))
-    for name in ("done", "failed", "pairs", "hits", "found", "read_bytes", "written_bytes",
-                 "bundle_bytes", "least_free_bytes"):  # fmt: skip
-        setattr(start, name, whole(record, name))
-    for name in ("wasted", "busy", "launcher"):
-        setattr(start, name, number(record, name))
-    start.used, start.asked = counts(record, "used"), counts(record, "asked")
-
-
-def _made_with(record: journal.Record) -> dict[str, Any]:
-    """Versions and checksums of a start's record."""
-    bundle = record.get("bundle")
-    found: dict[str, Any] = {name: text(record.get(name, "")) for name in MADE_WITH}
-    found["programs"] = {k: text(v) for k, v in table(record, "programs").items()}
-    found["bundle"] = {}
-    if isinstance(bundle, dict) and bundle.get("path"):
-        found["bundle"] = {
-            "path": text(bundle["path"]), "bytes": whole(bundle, "bytes"),
-            "mtime": number(bundle, "mtime"), "sha256": text(bundle.get("sha256", "")),
-        }  # fmt: skip
-    return found
-
-
-def _checksum_bundle(bundle: dict[str, Any]) -> None:
-    """Read a bundle that no launcher copied, if it is still as it was."""
-    if not bundle or bundle["sha256"]:
-        return
-    with suppress(OSError, ValueError):
-        path = Path(str(bundle["path"]))
-        status = path.stat()
-        same = (status.st_size, status.st_mtime) == (bundle["bytes"], bundle["mtime"])
-        if stat.S_ISREG(status.st_mode) and same:
-            with path.open("rb") as file:
-                bundle["sha256"] = sha256(file)
-
-
-def _image(image: ImageIdentity | None) -> dict[str, Any]:
-    if image is None:
-        return {}
-    return {"path": text(image.path), "sha256": text(image.sha256),
-            "architecture": text(image.architecture), "bytes": image.bytes}  # fmt: skip
 
 
 def _shown(value: object) -> str:

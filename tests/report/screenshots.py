@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dpam_hpc.report import gather, page, target_page
+from dpam_hpc.report import choosing, gather, page, target_page
 from tests import replay
 from tests.conftest import COMMAND, environment, lay_out
 from tests.report.browser import NARROW, Browser, chromium
@@ -46,9 +46,11 @@ def pages(folder: Path) -> dict[str, Path]:
     work = sample(folder)
     aligned = gather.gather(work, None)
     texts = {
-        "run": page.of_run(gather.gather(large, gather.chosen(large))),
-        "waiting": page.of_run(gather.gather(waiting, gather.chosen(waiting))),
-        "going-on": page.of_run(gather.gather(going_on, gather.chosen(going_on), now=BEGIN + 2400)),
+        "run": page.of_run(gather.gather(large, choosing.chosen(large))),
+        "waiting": page.of_run(gather.gather(waiting, choosing.chosen(waiting))),
+        "going-on": page.of_run(
+            gather.gather(going_on, choosing.chosen(going_on), now=BEGIN + 2400)
+        ),
         "small": page.of_run(plain(small, start(BEGIN), done("P1", BEGIN + 9), end(BEGIN + 20))),
         "sample": page.of_run(aligned),
     }

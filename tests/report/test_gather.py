@@ -14,7 +14,7 @@ import pytest
 from dpam_hpc import journal
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.journal import END, LAUNCHER, START, Journal, Record
-from dpam_hpc.report import failures, gather, page, texts
+from dpam_hpc.report import choosing, failures, gather, page, texts
 from dpam_hpc.report.facts import DIED, DONE, FAILED, FINISHED, INTERRUPTED, LEFT, RUNNING, Facts
 from dpam_hpc.report.reckoning import reckon
 from dpam_hpc.run_dir import RunDir
@@ -33,7 +33,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def seen(work: Path, run: str = "", now: float | None = None) -> Facts:
-    return gather.gather(work, gather.chosen(work, run), now)
+    return gather.gather(work, choosing.chosen(work, run), now)
 
 
 def all_records(run: RunDir) -> list[Record]:
@@ -216,14 +216,14 @@ def test_those_that_were_found_done_are_told_by_their_markers(work: Path) -> Non
 
 def test_which_run_is_meant(work: Path) -> None:
     with pytest.raises(ConfigError, match="nothing was run"):
-        gather.chosen(work)
+        choosing.chosen(work)
     run = Simulation(work, 20).write()
     assert seen(work).run == run.id
     with pytest.raises(ConfigError) as unknown:
-        gather.chosen(work, "2020")
+        choosing.chosen(work, "2020")
     assert run.id in unknown.value.hint
     with pytest.raises(ConfigError):
-        gather.chosen(work, "run")
+        choosing.chosen(work, "run")
     plain(work, done("P1"))
     later = (run.path / "plan.json").stat().st_mtime + 10
     os.utime(work / ".dpam-hpc" / "journal.jsonl", (later, later))
