@@ -126,18 +126,22 @@ def _covered(target: Target) -> str:
     return "-" if part is None else formats.percent(part, 1)
 
 
+def _left(number: int) -> str:
+    return f"{formats.many(number, 'target')} {'is' if number == 1 else 'are'} left"
+
+
 def _verdict(facts: Facts) -> dict[str, str]:
     """Where the run stands, in a sentence."""
     done, failed, left = (facts.count(state) for state in (DONE, FAILED, LEFT))
     running = sum(start.how == RUNNING for start in facts.starts)
     if running:
         nodes = "launcher is" if running == 1 else "launchers are"
-        return {"mark": "warn", "text": f"{running} {nodes} at work; {left:,} targets are left."}
+        return {"mark": "warn", "text": f"{running} {nodes} at work; {_left(left)}."}
     if left and not facts.starts:
-        return {"mark": "warn", "text": f"Nothing has started yet; {left:,} targets wait."}
+        return {"mark": "warn", "text": f"Nothing has started yet; {_left(left)}."}
     if left:
         state = "Cancelled" if facts.cancelled else "Not finished"
-        return {"mark": "bad", "text": f"{state}: {left:,} targets are left."}
+        return {"mark": "bad", "text": f"{state}: {_left(left)}."}
     last = facts.starts[-1] if facts.starts else None
     if not facts.run and last and last.began and last in facts.interruptions:
         told = f"{formats.many(done, 'target')} done, {failed:,} failed"
@@ -147,4 +151,7 @@ def _verdict(facts: Facts) -> dict[str, str]:
         text = f"All targets are done but for {failed:,} that failed"
         more = f"; of {partly:,} more some templates failed" if partly else ""
         return {"mark": "warn", "text": f"{text}{more}."}
-    return {"mark": "done", "text": f"All {formats.many(done, 'target')} done, and nothing failed."}
+    return {
+        "mark": "done",
+        "text": f"{'All ' * (done != 1)}{formats.many(done, 'target')} done, and nothing failed.",
+    }

@@ -63,13 +63,13 @@ def screen(status: RunStatus, looked: float, again: float | None, width: int, he
     filled = int(BAR * share)
     states = _states(status.tasks)
     running = f"{states[JobState.RUNNING.value]} of {len(status.tasks)} tasks running"
-    rate = f"{status.pairs_per_second:.1f} pairs/s"
+    rate = f", {status.pairs_per_second:.1f} pairs/s" if status.pairs_per_second else ""
     left = f", {timedelta(seconds=round(status.seconds_left))} left" if status.seconds_left else ""
     head = [
         f"run {status.run} on {status.platform}" + (", cancelled" if status.cancelled else ""),
         f"[{'#' * filled}{'.' * (BAR - filled)}] {100 * share:.1f} %:"
         f" {status.done} of {status.targets} targets done, {status.failed} failed",
-        f"{running}, {rate}{left}",
+        f"{running}{rate}{left}",
     ]
     remarks = ([status.problem] if status.problem else []) + report.remarks(status)
     foot = remarks[:REMARKS_SHOWN]

@@ -198,8 +198,9 @@ def one_line(status: RunStatus) -> str:
         f"{status.done}/{status.targets} targets done",
         f"{status.failed} failed",
         f"{running}/{len(status.tasks)} tasks running",
-        f"{status.pairs_per_second:.1f} pairs/s",
     ]
+    if status.pairs_per_second:
+        parts.append(f"{status.pairs_per_second:.1f} pairs/s")
     if status.seconds_left is not None:
         parts.append(f"{timedelta(seconds=round(status.seconds_left))} left")
     return ", ".join(parts)

@@ -163,14 +163,14 @@ def test_a_node_may_be_called_as_it_likes(tmp_path: Path, name: str) -> None:
 def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
     facts = plain(tmp_path, start(BEGIN), done("P1", BEGIN + 9), end(BEGIN + 20))
     text = page.of_run(facts)
-    assert "Nothing failed." in text and "All 1 target done, and nothing failed." in text
+    assert "Nothing failed." in text and "1 target done, and nothing failed." in text
     assert "Failures by reason" not in text
 
 
 def test_a_run_that_has_not_started(tmp_path: Path) -> None:
     Simulation(tmp_path, 20).write(until=BEGIN)
     text = page.of_run(seen(tmp_path))
-    for words in ("Nothing has started yet; 20 targets wait.", "Nothing has failed so far.",
+    for words in ("Nothing has started yet; 20 targets are left.", "Nothing has failed so far.",
                   "No launcher has noted a start yet.", "There are no hits yet.",
                   "No CPU time is known yet."):  # fmt: skip
         assert words in text, words

@@ -299,7 +299,7 @@ def test_a_chain_is_watched_on_a_terminal(login: Login, slurm: fake_slurm.FakeSl
     watched(login, slurm)
     del login.env["COLUMNS"]
     with Terminal(*AGAIN, login.site.work, env=login.env) as terminal:
-        terminal.until("looked at")
+        terminal.until("Ctrl-C stops watching")  # the last line: all of the screen is there
         first = terminal.lines
         terminal.until("nothing is queued any more")
         assert terminal.end() == 0

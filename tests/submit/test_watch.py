@@ -83,6 +83,7 @@ def test_it_rewrites_one_screen_until_nothing_is_queued(watched: Watched) -> Non
     watched.slurm.does("squeue", queue(range(30, 33))).does("squeue", stderr=GONE, exit=1)
     with Terminal(*watched.words, env=watched.env) as terminal:
         terminal.until("10 of 60 tasks running")
+        terminal.until("Ctrl-C stops watching")  # the last line: all of the screen is there
         first = terminal.lines
         terminal.until("what the scheduler says is not known")
         terminal.until("3 of 60 tasks running")
