@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dpam_hpc.errors import StorageError
+from dpam_hpc.target import OWN_FOLDER
 
 EARLIER_STEPS = (
     "PREPARE", "HHSEARCH", "FOLDSEEK", "FILTER_FOLDSEEK", "MAP_ECOD", "DALI_CANDIDATES",
@@ -27,6 +28,9 @@ LATER_STEPS = (
     "GENERATE_PDBS",
 )  # fmt: skip
 ENDING = ".dpam.part"
+BEGUN_FOLDER = "begun"
+"""In ``.dpam-hpc``: what a target's state said before the steps that were begun. dpam writes its
+file in place, so that one that is killed may leave half of it."""
 BEGUN = "dpam_hpc_begun"
 """In a target's metadata, which dpam keeps: the run that has begun steps and not ended them, and
 the number of the first of them."""
@@ -68,11 +72,16 @@ class StateFiles:
         Until ``end_steps`` what else is called complete is dpam's word of this very run. It is on
         the disk before dpam starts. Raises OSError, StorageError.
         """
-        self._set(target, done, {}, {BEGUN: f"{run} {first}"}, durable=True)
+        state = self._changed(target, done, {}, {BEGUN: f"{run} {first}"})
+        spare = _spare(self._work_dir, target)
+        spare.parent.mkdir(parents=True, exist_ok=True)
+        self._write(spare, state, durable=True)
+        self._write(self._of(target), state, durable=True)
 
     def end_steps(self, target: str, done: Iterable[str], failed: dict[str, str]) -> None:
         """After it: what is done by its files, and what failed. Raises OSError, StorageError."""
-        self._set(target, done, failed, {BEGUN: None})
+        self._write(self._of(target), self._changed(target, done, failed, {BEGUN: None}))
+        _spare(self._work_dir, target).unlink(missing_ok=True)
 
     def mark_target(self, target: str, again: bool) -> None:
         """Note step 7 of ``target`` as complete; ``again``: drop later steps, which read old hits.
@@ -129,29 +138,29 @@ class StateFiles:
         self._write(path, state)
 
     def _of(self, target: str) -> Path:
-        return self._work_dir / f".{target}.dpam_state.json"
+        return _path(self._work_dir, target)
 
     def _with_defaults(self, target: str) -> dict[str, Any]:
-        state = _read(self._of(target))
+        state = _read_target(self._work_dir, target)
         state.setdefault("prefix", target)
         state.setdefault("working_dir", str(self._work_dir))
         state.setdefault("metadata", {})
         return state
 
-    def _set(
+    def _changed(
         self,
         target: str,
         completed: Iterable[str],
         failed: dict[str, str],
         metadata: dict[str, str | None],
-        durable: bool = False,
-    ) -> None:
+    ) -> dict[str, Any]:
+        """A target's state with these changes."""
         state = self._with_defaults(target)
         state["completed_steps"] = sorted(completed)
         state["failed_steps"] = failed
         changed = {**state["metadata"], **metadata}
         state["metadata"] = {name: value for name, value in changed.items() if value is not None}
-        self._write(self._of(target), state, durable)
+        return state
 
     def _write(self, path: Path, state: dict[str, Any], durable: bool = False) -> None:
         temporary = self._own / f"{path.name}.{os.urandom(4).hex()}{ENDING}"
@@ -167,10 +176,29 @@ class StateFiles:
 
 def of_target(work_dir: Path, target: str) -> TargetState:
     """A target's state; empty if it has none. Raises OSError, StorageError."""
-    state = _read(work_dir / f".{target}.dpam_state.json")
+    state = _read_target(work_dir, target)
     run, _, first = str(state.get("metadata", {}).get(BEGUN, "")).rpartition(" ")
     completed = frozenset(state.get("completed_steps", []))
     return TargetState(completed, run, int(first) if re.fullmatch("[0-9]{1,2}", first) else 0)
+
+
+def _path(work_dir: Path, target: str) -> Path:
+    return work_dir / f".{target}.dpam_state.json"
+
+
+def _spare(work_dir: Path, target: str) -> Path:
+    return work_dir / OWN_FOLDER / BEGUN_FOLDER / f"{target}.json"
+
+
+def _read_target(work_dir: Path, target: str) -> dict[str, Any]:
+    """A target's state; where dpam was killed while it wrote it, that of before its steps."""
+    try:
+        return _read(_path(work_dir, target))
+    except StorageError:
+        spare = _spare(work_dir, target)
+        if not spare.exists():
+            raise
+        return _read(spare)
 
 
 def _drop(state: dict[str, Any], steps: Iterable[str], targets: Iterable[str]) -> None:

@@ -196,6 +196,26 @@ def test_a_begun_entry_of_others_breaks_nothing(tmp_path: Path, begun: Any) -> N
     assert files(tmp_path).of_target("P1").begun in ("", "run")
 
 
+@pytest.mark.parametrize("left", ["", "{", '{"completed_steps": ["PREP'])
+def test_what_a_killed_dpam_left_of_its_state_loses_only_its_own_steps(
+    tmp_path: Path, left: str
+) -> None:
+    """dpam truncates its file before it writes it."""
+    made = files(tmp_path)
+    made.begin_steps("P1", ["PREPARE"], "run-1", 2)
+    state = tmp_path / ".P1.dpam_state.json"
+    state.write_text(left)
+    assert made.of_target("P1") == TargetState(frozenset({"PREPARE"}), "run-1", 2)
+    made.begin_steps("P1", ["PREPARE"], "run-2", 2)
+    assert json.loads(state.read_text())["completed_steps"] == ["PREPARE"]
+    made.end_steps("P1", ["PREPARE", "HHSEARCH"], {})
+    assert made.of_target("P1") == TargetState(frozenset({"PREPARE", "HHSEARCH"}))
+    assert list((tmp_path / ".dpam-hpc" / "begun").iterdir()) == []
+    state.write_text(left)
+    with pytest.raises(StorageError, match="is no JSON"):
+        made.of_target("P1")
+
+
 def test_steps_of_a_stage_in_the_batch_state(tmp_path: Path) -> None:
     path = tmp_path / "_batch_state.json"
     path.write_text(json.dumps({"SSE": {"P1": "complete", "P2": "complete"}, "PREPARE": {}}))
