@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WAIT = 600.0
 """Seconds for a node to answer."""
+PATHS = ("data_dir", "templates", "image", "dali_home", "scratch_dir")
+"""Settings that a node is told, as options of the verb."""
 
 
 def doctor(
@@ -88,7 +90,7 @@ def _on_node(given: Mapping[str, Any], wait: float) -> Findings:
 
     settings = resolved(given)
     platform, _ = _platform(settings)
-    answer = ask_node("doctor", settings, platform, wait)
+    answer = ask_node("doctor", settings, platform, wait, PATHS)
     try:
         return from_json(answer)
     except ValueError as error:
@@ -110,23 +112,24 @@ def with_floor(settings: SubmitSettings, platform: Platform) -> SubmitSettings:
 
 
 def ask_node(
-    verb: str, settings: SubmitSettings, platform: Platform, wait: float, *more: str
-) -> bytes:
-    """What a verb prints as JSON on a compute node, by a job."""
+    verb: str, settings: SubmitSettings, platform: Platform, wait: float,
+    paths: Sequence[str], *more: str,
+) -> bytes:  # fmt: skip
+    """What a verb prints as JSON on a compute node, by a job; ``paths``: those that it takes."""
     from dpam_hpc.submit.on_node import OnNode
     from dpam_hpc.submit.platform_choice import renderer, scheduler_by_kind
 
     scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
-    command = [verb, *arguments_of(settings, platform), *more, "--json", "--is-node"]
+    command = [verb, *arguments_of(settings, platform, paths), *more, "--json", "--is-node"]
     return OnNode(settings, platform, scheduler).ask(
         command, renderer(), wait, lambda text: print(text, file=sys.stderr, flush=True)
     )
 
 
-def arguments_of(settings: SubmitSettings, platform: Platform) -> list[str]:
+def arguments_of(settings: SubmitSettings, platform: Platform, paths: Sequence[str]) -> list[str]:
     """The settings as a command line: on the node no other source of them is needed."""
     words = [str(settings.work_dir.absolute()), "--platform", platform.name]
-    for name in ("data_dir", "templates", "image", "dali_home", "scratch_dir"):
+    for name in paths:
         path = getattr(settings, name)
         if path is not None:
             words += ["--" + name.replace("_", "-"), str(path.absolute())]

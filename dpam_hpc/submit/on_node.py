@@ -57,7 +57,8 @@ class OnNode:
         self.job = self._scheduler.submit(script, [])
         say(f"job {self.job} is submitted; waiting up to {patience:.0f} s for it")
         try:
-            answer = self._wait(patience)
+            if not (answer := self._wait(patience)).strip():
+                raise SchedulerError(f"job {self.job} printed no answer{self._last_words()}")
         except BaseException:
             with suppress(SchedulerError):
                 self._scheduler.cancel([self.job])
@@ -127,18 +128,18 @@ class OnNode:
             )
         return SchedulerError(
             f"job {self.job} gave no answer in {patience:.0f} s ({status.state.value}{reason});"
-            f" it is cancelled{self._last_words(status)}",
+            f" it is cancelled{self._last_words()}",
             "wait longer (--wait SECONDS)",
         )
 
     def _without_answer(self, status: JobStatus) -> SchedulerError:
         return SchedulerError(
             f"job {self.job} ended without an answer ({status.state.value}"
-            f"{': ' + status.reason if status.reason else ''}){self._last_words(status)}",
+            f"{': ' + status.reason if status.reason else ''}){self._last_words()}",
             f"the nodes must see {self._settings.work_dir.absolute()} and {sys.executable}",
         )
 
-    def _last_words(self, status: JobStatus) -> str:
+    def _last_words(self) -> str:
         """The end of the job's log, printable."""
         log = self.folder / "log"
         if not log.exists():

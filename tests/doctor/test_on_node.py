@@ -115,6 +115,12 @@ def test_a_job_is_not_waited_for_without_end(tmp_path: Path, state: JobState, to
     assert scheduler.cancelled == ["7"]
 
 
+def test_a_command_that_is_refused_there_says_why(tmp_path: Path) -> None:
+    asked = on_node(shipped("local"), tmp_path)
+    with pytest.raises(SchedulerError, match=r"printed no answer; .* ends:(.|\n)*No such option"):
+        asked.ask(["doctor", "--no-such-option"], Renderer(), 60)
+
+
 def test_without_a_scheduler_a_job_is_a_process_of_this_machine(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,14 @@ def test_on_a_login_node_nothing_is_kept(user: User) -> None:
     assert not (user.site.root / "state").exists()
 
 
+def test_on_a_node_each_verb_is_told_what_it_takes(user: User) -> None:
+    """A working folder's file has settings that the probe has no option for."""
+    dali = user.site.settings["dali_home"]
+    (user.site.work / "dpam-hpc.toml").write_text(f"dali_home = '{dali}'\n")
+    told = user.call("probe", "--seconds", "0.5", "--on-node")
+    assert "kept in" in told.stderr
+
+
 def kept_probe(user: User, monkeypatch: pytest.MonkeyPatch, **names: float) -> Probe:
     """A probe of this machine in which the candidates have these latencies."""
     monkeypatch.setenv("XDG_STATE_HOME", user.env["XDG_STATE_HOME"])
