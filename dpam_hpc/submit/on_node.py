@@ -54,7 +54,11 @@ class OnNode:
     ) -> bytes:
         """What the command printed on the node; SchedulerError if that cannot be had in time."""
         script = self._write(command, renderer)
-        self.job = self._scheduler.submit(script, [])
+        try:
+            self.job = self._scheduler.submit(script, [])
+        except SchedulerError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         say(f"job {self.job} is submitted; waiting up to {patience:.0f} s for it")
         try:
             if not (answer := self._wait(patience)).strip():
@@ -114,7 +118,7 @@ class OnNode:
                 over_since = over_since or now
                 if now - over_since > LATE_ANSWER:
                     raise self._without_answer(status)
-            elif now > end:
+            elif not now <= end:  # patience may be no number
                 raise self._too_late(status, patience)
             time.sleep(LOOK_EVERY)
 
