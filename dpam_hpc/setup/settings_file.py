@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dpam_hpc.printable import printable
 from dpam_hpc.setup.questions import MEANINGS, Found
@@ -36,6 +37,9 @@ def text(settled: Settled) -> str:
         lines += ["", f"# -- {title} --"]
         for name in names:
             lines += ["", *_setting(name, settled)]
+    if settled.others:
+        lines += ["", "# -- As before --", ""]
+        lines += [f"{name} = {_toml(value)}" for name, value in settled.others.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -43,7 +47,7 @@ def _setting(name: str, settled: Settled) -> list[str]:
     found = settled.values.get(name)
     lines = [f"# {MEANINGS[name]}"]
     if found is not None:
-        value = found.value if name in NUMBERS else _toml_string(found.value)
+        value = found.value if name in NUMBERS else _toml(found.value)
         return [*lines, f"# ({_comment(found.where)})", f"{name} = {value}"]
     if name in settled.open:
         lines.append(f"# (needed, and not found: {_comment(settled.open[name])})")
@@ -62,8 +66,12 @@ def _comment(words: str) -> str:
     return printable(" ".join(words.split())).replace(" = ", " is ")
 
 
-def _toml_string(value: str) -> str:
+def _toml(value: Any) -> str:
     """A JSON string is a TOML string, but for pairs of surrogates and the delete character."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan, too
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dpam_hpc import toml_file, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.setup import finding
 from dpam_hpc.setup.questions import MEANINGS, PATHS, Found, Question
@@ -23,6 +25,8 @@ class Settled:
     values: dict[str, Found] = field(default_factory=dict)
     open: dict[str, str] = field(default_factory=dict)
     choices: dict[str, list[Found]] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    """Settings that are not asked for, as the file that is replaced has them."""
 
     def value(self, name: str) -> str:
         """A setting's value; empty if it has none."""
@@ -159,6 +163,26 @@ class _Settling:
             question.looked = f"{reason} ({known.where})"
             return None
         return known
+
+
+def other_settings(path: Path, settled: Settled) -> dict[str, Any]:
+    """What a settings file says besides; nothing where it is not there, or cannot be used."""
+    from dpam_hpc.settings import EXCLUDED_BY, SubmitSettings
+
+    try:
+        content = toml_file.loads(trust.read(path))
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: value
+        for name, value in content.items()
+        if name in SubmitSettings.model_fields.keys() - MEANINGS
+        and EXCLUDED_BY.get(name) not in settled.values
+        and all(
+            isinstance(each, str | int | float)  # no date, which is a TOML value too
+            for each in (value if isinstance(value, list) else [value])
+        )
+    }
 
 
 def known_values(work_dir: Path) -> dict[str, Found]:
