@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,13 @@ from dpam_hpc.setup.questions import MEANINGS, PATHS, Found, Question
 Ask = Callable[[Question], str]
 """Asks a person; an empty answer leaves the setting out."""
 GIVEN, ANSWERED = "as given", "as answered"
+CHOICES_SHOWN = 8
+
+
+def listed(choices: Sequence[Found]) -> str:
+    """What was found, on a line."""
+    more = f" and {len(choices) - CHOICES_SHOWN} more" if len(choices) > CHOICES_SHOWN else ""
+    return ", ".join(each.value for each in choices[:CHOICES_SHOWN]) + more
 
 
 @dataclass
@@ -122,7 +129,8 @@ class _Settling:
             found = {each.value: each for each in question.found}
             self.settled.values[name] = found.get(value, Found(value, where))
         elif question.needed:
-            self.settled.open[name] = question.looked
+            several = "found, and not chosen: " + listed(question.found)
+            self.settled.open[name] = several if question.found else question.looked
 
     def _on_cluster(self) -> bool:
         return finding.is_cluster(finding.known_site(self.settled.value("platform")))
@@ -142,7 +150,7 @@ class _Settling:
             self.put(question, told.value, told.where)
         elif question.taken:
             self.put(question, question.taken.value, "")
-        elif self._ask and question.asked and asked:
+        elif self._ask and question.asked and asked and not self._problems:
             self.put(question, self._ask(question), ANSWERED)
         else:
             self.put(question, "", "")

@@ -191,11 +191,17 @@ def test_what_is_ambiguous_is_left_out_and_named_in_the_file(desk: Desk) -> None
     one, two = desk.data("one"), desk.data("two")
     with desk.terminal("--yes", "--platform", "leda") as terminal:
         assert terminal.end() == 0
+        said = terminal.text
     assert desk.settings() == {"platform": "leda"}
     text = desk.file.read_text()
     assert f"(found: {one}, {two})" in text
     assert "(found: guests, lab)" in text
-    assert "(needed, and not found: " in text
+    assert f"(needed, and not chosen)\n# (found: {one}, {two})" in text
+    assert "(needed, and not found: no DALI_HOME" in text
+    assert f"data_dir     not known: found, and not chosen: {one}, {two}" in said
+    assert (
+        f"dpam-hpc init {desk.work} --force --data-dir DATA_DIR --partition PARTITION   #" in said
+    ), "submit alone would not do"
     # Uncommented and filled in, each line is a setting.
     proposed = [line[2:] for line in text.splitlines() if line.startswith("# ") and " = " in line]
     assert [line.split()[0] for line in proposed] == [
@@ -233,6 +239,9 @@ def test_what_is_given_wrong_is_told_at_once(desk: Desk) -> None:
     said = desk.call("--data-dir", "/nowhere", "--platform", "ledda", exit=2).stderr
     assert "data_dir = '/nowhere': there is no folder /nowhere" in said
     assert "platform = 'ledda': there is no platform 'ledda'; did you mean leda?" in said
+    with desk.terminal("--data-dir", "/nowhere") as terminal:
+        assert terminal.end() == 2
+    assert "dali_home [" not in terminal.text, "nobody answers for nothing"
     assert not desk.file.exists()
 
 
