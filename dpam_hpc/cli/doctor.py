@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WAIT = 600.0
 """Seconds for a node to answer."""
+TOLD = ("data_dir", "templates", "aligner", "image", "dali_home", "scratch_dir")
+"""Settings that a node is told, as options of the verb."""
 
 
 def doctor(
@@ -28,6 +30,7 @@ def doctor(
     ] = None,
     data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
     templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
     image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder on the nodes.")] = None,
     scratch_dir: Annotated[
@@ -49,8 +52,8 @@ def doctor(
     """
     given: dict[str, Any] = {
         "work_dir": work_dir, "platform": platform, "data_dir": data_dir, "templates": templates,
-        "image": image, "dali_home": dali_home, "scratch_dir": scratch_dir, "account": account,
-        "partition": partition,
+        "aligner": aligner, "image": image, "dali_home": dali_home, "scratch_dir": scratch_dir,
+        "account": account, "partition": partition,
     }  # fmt: skip
     findings = _on_node(given, wait) if on_node else _here(given, is_node)
     if json:
@@ -88,7 +91,7 @@ def _on_node(given: Mapping[str, Any], wait: float) -> Findings:
 
     settings = resolved(given)
     platform, _ = _platform(settings)
-    answer = ask_node("doctor", settings, platform, wait)
+    answer = ask_node("doctor", settings, platform, wait, TOLD)
     try:
         return from_json(answer)
     except ValueError as error:
@@ -110,26 +113,28 @@ def with_floor(settings: SubmitSettings, platform: Platform) -> SubmitSettings:
 
 
 def ask_node(
-    verb: str, settings: SubmitSettings, platform: Platform, wait: float, *more: str
-) -> bytes:
-    """What a verb prints as JSON on a compute node, by a job."""
+    verb: str, settings: SubmitSettings, platform: Platform, wait: float,
+    told: Sequence[str], *more: str,
+) -> bytes:  # fmt: skip
+    """What a verb prints as JSON on a compute node, by a job; ``told``: settings it takes."""
     from dpam_hpc.submit.on_node import OnNode
     from dpam_hpc.submit.platform_choice import renderer, scheduler_by_kind
 
     scheduler = scheduler_by_kind(platform.scheduler.type, settings.work_dir)
-    command = [verb, *arguments_of(settings, platform), *more, "--json", "--is-node"]
+    command = [verb, *arguments_of(settings, platform, told), *more, "--json", "--is-node"]
     return OnNode(settings, platform, scheduler).ask(
         command, renderer(), wait, lambda text: print(text, file=sys.stderr, flush=True)
     )
 
 
-def arguments_of(settings: SubmitSettings, platform: Platform) -> list[str]:
+def arguments_of(settings: SubmitSettings, platform: Platform, told: Sequence[str]) -> list[str]:
     """The settings as a command line: on the node no other source of them is needed."""
     words = [str(settings.work_dir.absolute()), "--platform", platform.name]
-    for name in ("data_dir", "templates", "image", "dali_home", "scratch_dir"):
-        path = getattr(settings, name)
-        if path is not None:
-            words += ["--" + name.replace("_", "-"), str(path.absolute())]
+    for name in told:
+        value = getattr(settings, name)
+        if value is not None:
+            text = str(value.absolute() if isinstance(value, Path) else value)
+            words += ["--" + name.replace("_", "-"), text]
     return words
 
 

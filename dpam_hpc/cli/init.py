@@ -57,6 +57,7 @@ def init(
     if asking:
         print(f"Setting up {folder}. What is found is taken; Enter takes what stands in brackets.")
     settled = settling.settle(folder, given, settling.known_values(folder), asking)
+    settled.others = settling.other_settings(path, settled)
     if asking and not asking.confirm(settled, path):
         print("nothing was written")
         return

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dpam_hpc.settings import SubmitSettings
 
 SECONDS = 10.0
+TOLD = ("data_dir", "templates", "scratch_dir")
+"""Settings that a node is told, as options of the verb."""
 
 
 def probe(
@@ -85,7 +87,7 @@ def _asked(settings: SubmitSettings, platform: Platform, seconds: float, wait: f
     for name in ("cpus", "dali_workers"):
         if name in settings.model_fields_set:
             more += ["--" + name.replace("_", "-"), str(getattr(settings, name))]
-    answer = ask_node("probe", settings, platform, wait, *more)
+    answer = ask_node("probe", settings, platform, wait, TOLD, *more)
     try:
         return from_json(answer)
     except ValueError as error:

@@ -7,13 +7,13 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dpam_hpc.printable import printable
-from dpam_hpc.setup.questions import MEANINGS, Found
-from dpam_hpc.setup.settling import Settled
+from dpam_hpc.setup.questions import MEANINGS
+from dpam_hpc.setup.settling import Settled, listed
 
 GROUPS = {
     "What is aligned": ("data_dir", "templates"),
@@ -21,7 +21,6 @@ GROUPS = {
     "Where it runs": ("platform", "account", "partition", "nodes", "scratch_dir"),
 }
 NUMBERS = ("nodes",)
-CHOICES_SHOWN = 8
 
 
 def text(settled: Settled) -> str:
@@ -36,6 +35,9 @@ def text(settled: Settled) -> str:
         lines += ["", f"# -- {title} --"]
         for name in names:
             lines += ["", *_setting(name, settled)]
+    if settled.others:
+        lines += ["", "# -- As before --", ""]
+        lines += [f"{name} = {_toml(value)}" for name, value in settled.others.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -43,18 +45,15 @@ def _setting(name: str, settled: Settled) -> list[str]:
     found = settled.values.get(name)
     lines = [f"# {MEANINGS[name]}"]
     if found is not None:
-        value = found.value if name in NUMBERS else _toml_string(found.value)
+        value = found.value if name in NUMBERS else _toml(found.value)
         return [*lines, f"# ({_comment(found.where)})", f"{name} = {value}"]
+    choices = settled.choices.get(name, [])
     if name in settled.open:
-        lines.append(f"# (needed, and not found: {_comment(settled.open[name])})")
-    if choices := settled.choices.get(name, []):
-        lines.append(f"# ({_comment(_listed(choices))})")
+        reason = "not chosen" if choices else f"not found: {settled.open[name]}"
+        lines.append(f"# (needed, and {_comment(reason)})")
+    if choices:
+        lines.append(f"# (found: {_comment(listed(choices))})")
     return [*lines, f"# {name} = " + ("1" if name in NUMBERS else '""')]
-
-
-def _listed(choices: Sequence[Found]) -> str:
-    more = f" and {len(choices) - CHOICES_SHOWN} more" if len(choices) > CHOICES_SHOWN else ""
-    return "found: " + ", ".join(each.value for each in choices[:CHOICES_SHOWN]) + more
 
 
 def _comment(words: str) -> str:
@@ -62,8 +61,12 @@ def _comment(words: str) -> str:
     return printable(" ".join(words.split())).replace(" = ", " is ")
 
 
-def _toml_string(value: str) -> str:
+def _toml(value: Any) -> str:
     """A JSON string is a TOML string, but for pairs of surrogates and the delete character."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan, too
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -96,8 +99,11 @@ def next_commands(settled: Settled, on_cluster: bool) -> list[tuple[str, str]]:
         steps.append(
             ([*build, "-o", f"{folder}/ecod70.bundle"], "once: all templates imported in one file")
         )
-    if steps:
-        steps.append((["dpam-hpc", "init", *here, "--force"], "finds what has been made"))
+    missing = [name for name in settled.open if name != "dali_home"]
+    if steps or missing:
+        given = [w for n in missing for w in ("--" + n.replace("_", "-"), n.upper())]
+        why = "with what is not known yet" if missing else "finds what has been made"
+        steps.append((["dpam-hpc", "init", *here, "--force", *given], why))
     if on_cluster:
         steps.append(
             (

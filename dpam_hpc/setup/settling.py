@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dpam_hpc import toml_file, trust
 from dpam_hpc.errors import ConfigError
 from dpam_hpc.setup import finding
 from dpam_hpc.setup.questions import MEANINGS, PATHS, Found, Question
@@ -13,6 +15,13 @@ from dpam_hpc.setup.questions import MEANINGS, PATHS, Found, Question
 Ask = Callable[[Question], str]
 """Asks a person; an empty answer leaves the setting out."""
 GIVEN, ANSWERED = "as given", "as answered"
+CHOICES_SHOWN = 8
+
+
+def listed(choices: Sequence[Found]) -> str:
+    """What was found, on a line."""
+    more = f" and {len(choices) - CHOICES_SHOWN} more" if len(choices) > CHOICES_SHOWN else ""
+    return ", ".join(each.value for each in choices[:CHOICES_SHOWN]) + more
 
 
 @dataclass
@@ -23,6 +32,8 @@ class Settled:
     values: dict[str, Found] = field(default_factory=dict)
     open: dict[str, str] = field(default_factory=dict)
     choices: dict[str, list[Found]] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    """Settings that are not asked for, as the file that is replaced has them."""
 
     def value(self, name: str) -> str:
         """A setting's value; empty if it has none."""
@@ -118,7 +129,8 @@ class _Settling:
             found = {each.value: each for each in question.found}
             self.settled.values[name] = found.get(value, Found(value, where))
         elif question.needed:
-            self.settled.open[name] = question.looked
+            several = "found, and not chosen: " + listed(question.found)
+            self.settled.open[name] = several if question.found else question.looked
 
     def _on_cluster(self) -> bool:
         return finding.is_cluster(finding.known_site(self.settled.value("platform")))
@@ -138,7 +150,7 @@ class _Settling:
             self.put(question, told.value, told.where)
         elif question.taken:
             self.put(question, question.taken.value, "")
-        elif self._ask and question.asked and asked:
+        elif self._ask and question.asked and asked and not self._problems:
             self.put(question, self._ask(question), ANSWERED)
         else:
             self.put(question, "", "")
@@ -159,6 +171,26 @@ class _Settling:
             question.looked = f"{reason} ({known.where})"
             return None
         return known
+
+
+def other_settings(path: Path, settled: Settled) -> dict[str, Any]:
+    """What a settings file says besides; nothing where it is not there, or cannot be used."""
+    from dpam_hpc.settings import EXCLUDED_BY, SubmitSettings
+
+    try:
+        content = toml_file.loads(trust.read(path))
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: value
+        for name, value in content.items()
+        if name in SubmitSettings.model_fields.keys() - MEANINGS
+        and EXCLUDED_BY.get(name) not in settled.values
+        and all(
+            isinstance(each, str | int | float)  # no date, which is a TOML value too
+            for each in (value if isinstance(value, list) else [value])
+        )
+    }
 
 
 def known_values(work_dir: Path) -> dict[str, Found]:

@@ -54,10 +54,15 @@ class OnNode:
     ) -> bytes:
         """What the command printed on the node; SchedulerError if that cannot be had in time."""
         script = self._write(command, renderer)
-        self.job = self._scheduler.submit(script, [])
+        try:
+            self.job = self._scheduler.submit(script, [])
+        except SchedulerError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         say(f"job {self.job} is submitted; waiting up to {patience:.0f} s for it")
         try:
-            answer = self._wait(patience)
+            if not (answer := self._wait(patience)).strip():
+                raise SchedulerError(f"job {self.job} printed no answer{self._last_words()}")
         except BaseException:
             with suppress(SchedulerError):
                 self._scheduler.cancel([self.job])
@@ -113,7 +118,7 @@ class OnNode:
                 over_since = over_since or now
                 if now - over_since > LATE_ANSWER:
                     raise self._without_answer(status)
-            elif now > end:
+            elif not now <= end:  # patience may be no number
                 raise self._too_late(status, patience)
             time.sleep(LOOK_EVERY)
 
@@ -127,18 +132,18 @@ class OnNode:
             )
         return SchedulerError(
             f"job {self.job} gave no answer in {patience:.0f} s ({status.state.value}{reason});"
-            f" it is cancelled{self._last_words(status)}",
+            f" it is cancelled{self._last_words()}",
             "wait longer (--wait SECONDS)",
         )
 
     def _without_answer(self, status: JobStatus) -> SchedulerError:
         return SchedulerError(
             f"job {self.job} ended without an answer ({status.state.value}"
-            f"{': ' + status.reason if status.reason else ''}){self._last_words(status)}",
+            f"{': ' + status.reason if status.reason else ''}){self._last_words()}",
             f"the nodes must see {self._settings.work_dir.absolute()} and {sys.executable}",
         )
 
-    def _last_words(self, status: JobStatus) -> str:
+    def _last_words(self) -> str:
         """The end of the job's log, printable."""
         log = self.folder / "log"
         if not log.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,32 @@ def test_a_job_is_not_waited_for_without_end(tmp_path: Path, state: JobState, to
         asked.ask(["doctor"], Renderer(), 0.1)
     assert "--wait" in error.value.hint
     assert scheduler.cancelled == ["7"]
+
+
+class Refusing(Silent):
+    def submit(self, script: Path, arguments: object) -> str:
+        raise SchedulerError("no")
+
+
+def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    scheduler: Any = Refusing(JobState.PENDING)
+    asked = OnNode(SubmitSettings(work_dir=tmp_path), shipped("generic"), scheduler)
+    with pytest.raises(SchedulerError, match="no"):
+        asked.ask(["doctor"], Renderer(), 1)
+    assert not asked.folder.exists()
+
+
+def test_what_is_no_number_of_seconds_is_not_waited_for(tmp_path: Path) -> None:
+    scheduler: Any = Silent(JobState.PENDING)
+    asked = OnNode(SubmitSettings(work_dir=tmp_path), shipped("generic"), scheduler)
+    with pytest.raises(SchedulerError, match="did not start"):
+        asked.ask(["doctor"], Renderer(), math.nan)
+
+
+def test_a_command_that_is_refused_there_says_why(tmp_path: Path) -> None:
+    asked = on_node(shipped("local"), tmp_path)
+    with pytest.raises(SchedulerError, match=r"printed no answer; .* ends:(.|\n)*No such option"):
+        asked.ask(["doctor", "--no-such-option"], Renderer(), 60)
 
 
 def test_without_a_scheduler_a_job_is_a_process_of_this_machine(

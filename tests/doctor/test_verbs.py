@@ -15,12 +15,14 @@ from typing import Any
 import jsonschema
 import pytest
 
+from dpam_hpc.cli.doctor import TOLD, arguments_of
 from dpam_hpc.errors import ExitCode
 from dpam_hpc.node import scratch
 from dpam_hpc.platforms.detect import host_name
 from dpam_hpc.probe.keeping import Probe, keep
 from dpam_hpc.probe.measuring import Budget, measure
 from dpam_hpc.run_dir import Job, Plan, RunDir
+from dpam_hpc.settings import SubmitSettings
 from tests.conftest import COMMAND, environment, run
 from tests.doctor.site import Site
 from tests.doctor.test_probe_meaning import SHARED, place
@@ -114,6 +116,15 @@ def test_a_problem_is_told_with_its_remedy_and_the_exit_code(user: User) -> None
     assert lines[-1] == "1 problem to mend, 0 warnings"
 
 
+def test_another_aligner_is_proved_and_told_to_a_node(user: User) -> None:
+    rows = user.json("doctor", "--aligner", "tmalign")["rows"]
+    checks = {row["check"]: row["level"] for row in rows}
+    assert checks["tmalign"] == "ok" and "DALI" not in checks
+    settings = SubmitSettings(**user.site.settings, aligner="tmalign")
+    words = arguments_of(settings, user.site.context().platform, TOLD)
+    assert words[words.index("--aligner") + 1] == "tmalign"
+
+
 def test_as_json(user: User) -> None:
     content = user.json("doctor")
     assert (content["worst"], content["platform"]) == ("ok", "mycluster")
@@ -181,6 +192,14 @@ def test_on_a_login_node_nothing_is_kept(user: User) -> None:
     told = user.call("probe", "--seconds", "0.5")
     assert "not kept" in told.stderr and "--on-node" in told.stderr
     assert not (user.site.root / "state").exists()
+
+
+def test_on_a_node_each_verb_is_told_what_it_takes(user: User) -> None:
+    """A working folder's file has settings that the probe has no option for."""
+    dali = user.site.settings["dali_home"]
+    (user.site.work / "dpam-hpc.toml").write_text(f"dali_home = '{dali}'\n")
+    told = user.call("probe", "--seconds", "0.5", "--on-node")
+    assert "kept in" in told.stderr
 
 
 def kept_probe(user: User, monkeypatch: pytest.MonkeyPatch, **names: float) -> Probe:

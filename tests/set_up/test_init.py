@@ -7,6 +7,7 @@ import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ class Desk:
     def terminal(self, *words: str | Path) -> Terminal:
         return Terminal("init", self.work, *words, env=self.env)
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """What the file says, which other verbs must take as well."""
         done = run("run", self.work, "--show-settings", "--json", env=self.env)
         assert done.returncode == 0, done.stderr
@@ -190,11 +191,17 @@ def test_what_is_ambiguous_is_left_out_and_named_in_the_file(desk: Desk) -> None
     one, two = desk.data("one"), desk.data("two")
     with desk.terminal("--yes", "--platform", "leda") as terminal:
         assert terminal.end() == 0
+        said = terminal.text
     assert desk.settings() == {"platform": "leda"}
     text = desk.file.read_text()
     assert f"(found: {one}, {two})" in text
     assert "(found: guests, lab)" in text
-    assert "(needed, and not found: " in text
+    assert f"(needed, and not chosen)\n# (found: {one}, {two})" in text
+    assert "(needed, and not found: no DALI_HOME" in text
+    assert f"data_dir     not known: found, and not chosen: {one}, {two}" in said
+    assert (
+        f"dpam-hpc init {desk.work} --force --data-dir DATA_DIR --partition PARTITION   #" in said
+    ), "submit alone would not do"
     # Uncommented and filled in, each line is a setting.
     proposed = [line[2:] for line in text.splitlines() if line.startswith("# ") and " = " in line]
     assert [line.split()[0] for line in proposed] == [
@@ -203,10 +210,38 @@ def test_what_is_ambiguous_is_left_out_and_named_in_the_file(desk: Desk) -> None
     ]  # fmt: skip
 
 
+def test_a_file_that_is_replaced_keeps_its_other_settings(desk: Desk, stand_in: Path) -> None:
+    desk.data("data")
+    others = {
+        "aligner": "tmalign", "time": '4:00:00 "\\', "redo": False, "grace": 2.5, "cpus": 2,
+        "sbatch_arg": ["--x=a b", "-y"], "min_free_gb": 0.0,
+    }  # fmt: skip
+    lines = [
+        "aligner = 'tmalign'", "time = '4:00:00 \"\\'", "redo = false", "grace = 2.5", "cpus = 2",
+        "sbatch_arg = ['--x=a b', '-y']", "min_free_gb = 0.0", f"dali_home = '{stand_in}'",
+    ]  # fmt: skip
+    desk.file.write_text("\n".join(lines))
+    desk.call("--force")
+    once = desk.file.read_text()
+    assert {name: desk.settings().get(name) for name in others} == others
+    desk.call("--force")
+    assert desk.file.read_text() == once
+    desk.file.write_text("time = 04:00:00\nbundle = 'x'\n")
+    desk.call("--force")
+    assert set(desk.settings()) == {"data_dir", "platform"}
+    sif(desk.work / "dpam.sif", X86_64)
+    desk.file.write_text("no_image = true\ncpus = 3\n")
+    desk.call("--force", "--platform", "tacc-frontera", "--image", desk.work / "dpam.sif")
+    assert desk.settings().items() >= {("image", str(desk.work / "dpam.sif")), ("cpus", 3)}
+
+
 def test_what_is_given_wrong_is_told_at_once(desk: Desk) -> None:
     said = desk.call("--data-dir", "/nowhere", "--platform", "ledda", exit=2).stderr
     assert "data_dir = '/nowhere': there is no folder /nowhere" in said
     assert "platform = 'ledda': there is no platform 'ledda'; did you mean leda?" in said
+    with desk.terminal("--data-dir", "/nowhere") as terminal:
+        assert terminal.end() == 2
+    assert "dali_home [" not in terminal.text, "nobody answers for nothing"
     assert not desk.file.exists()
 
 
