@@ -17,8 +17,9 @@ setup: .venv/ready
 demo: setup
 	@sh sample/demo.sh $(BIN)
 
+# As many at a time as there are processors.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 # The site, into build/docs; a warning is an error, so is a link that leads nowhere.
 docs: setup

@@ -1,6 +1,6 @@
 """What several rings need: the sample, the stand-in for DALI, the command, images.
 
-Tests that need an image come last: no other shares the machine with the builds.
+Tests run in as many processes as there are processors; images are built in one of them meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tests.apptainer.images import Builds, Images
 
 BUILDS = pytest.StashKey[Builds]()
 NEED_IMAGES = {"built", "built_if_possible"}
+MACHINE, SHARED = "machine", ("slurm", "docker")
+"""A name for the tests of an image or a cluster, of which there is one; rings with a cluster."""
 os.environ["XDG_STATE_HOME"] = "/nonexistent"  # no probe of this user's decides on scratch
 COMMAND = [sys.executable, "-m", "dpam_hpc"]
 HITS = "_iterativdDali_hits"
@@ -119,10 +121,15 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that need an image come last."""
-    needy = [item for item in items if NEED_IMAGES & set(getattr(item, "fixturenames", ()))]
-    rest = [item for item in items if item not in set(needy)]
-    items[:] = rest + needy
+    """What one process does: a file, and all that shares images or a cluster, which comes first."""
+
+    def group(item: pytest.Item) -> str:
+        needs_image = NEED_IMAGES & set(getattr(item, "fixturenames", ()))
+        return MACHINE if needs_image or item.path.parent.name in SHARED else str(item.path)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != MACHINE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
