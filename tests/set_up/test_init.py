@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,6 +257,37 @@ def test_an_image_for_the_nodes_stands_in_for_dali(desk: Desk) -> None:
     assert "dali_home" not in said
     assert desk.settings()["image"] == str(desk.work / "right.sif")
     assert "partition" not in desk.settings(), "the platform has a default"
+
+
+def test_an_image_that_others_could_have_put_there_is_not_taken_unasked(desk: Desk) -> None:
+    desk.cluster()
+    data = desk.data("data")
+    image = sif(desk.root / "dpam.sif", X86_64)
+    image.chmod(0o666)
+    desk.call("--platform", "tacc-frontera")
+    assert desk.settings() == {"platform": "tacc-frontera", "data_dir": str(data)}
+    assert f"(found: {image})" in desk.file.read_text()
+    with desk.terminal("--platform", "tacc-frontera", "--force") as terminal:
+        terminal.answer(f"image [{image}; -: none]", "")
+        terminal.answer("templates [none]:", "")
+        terminal.answer("account [guests", "")
+        terminal.answer("q writes nothing:", "")
+        assert terminal.end() == 0
+    assert "(beside the working folder; it can be written by others)" in terminal.text
+    assert desk.settings()["image"] == str(image)
+
+
+def test_a_dali_that_was_installed_is_found_beside_settings_that_cannot_be_used(
+    desk: Desk, stand_in: Path
+) -> None:
+    desk.data("data")
+    share = desk.root / "share"
+    (share / "dpam-hpc").mkdir(parents=True)
+    shutil.copytree(stand_in, share / "dpam-hpc" / "DaliLite.v5")
+    desk.variables["XDG_DATA_HOME"] = str(share)
+    desk.file.write_text("no setting = 1")
+    desk.call("--force")
+    assert desk.settings()["dali_home"] == str(share / "dpam-hpc" / "DaliLite.v5")
 
 
 def test_a_file_that_a_link_leads_to_is_not_written(desk: Desk) -> None:
