@@ -318,3 +318,8 @@ def test_names_from_elsewhere_do_nothing_to_the_terminal(desk: Desk) -> None:
     assert b"\x1b[2J" not in terminal.raw
     desk.call("--platform", "generic")
     assert desk.settings() == {"platform": "generic"}
+    said = desk.call("--force", "--data-dir", desk.root / "one\x1b[2J").stdout
+    assert "bundle build" in said and "\x1b" not in said
+    assert "\x1b" not in desk.call("--force", "--data-dir", "/no\x1b[2J", exit=2).stderr
+    done = run("dali", "check", "--dali-home", "/no\x1b[2J", env=desk.env)
+    assert "there is no DALI here in /no" in done.stderr and "\x1b" not in done.stderr
