@@ -12,6 +12,7 @@ import typer
 from dpam_hpc import __version__
 from dpam_hpc.cli.verbs import Verbs
 from dpam_hpc.errors import DpamHpcError, ExitCode
+from dpam_hpc.printable import printable
 
 PROGRAM = "dpam-hpc"
 
@@ -59,7 +60,12 @@ class _StandardError(logging.Handler):
     """Messages on what standard error is at the time: a progress display moves aside for them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        _tell(self.format(record))
+
+
+def _tell(text: str) -> None:
+    """Lines on standard error, in which names of files and words of programs may stand."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 def main() -> None:
@@ -70,12 +76,12 @@ def main() -> None:
     try:
         app(prog_name=PROGRAM)
     except DpamHpcError as error:
-        print(f"dpam-hpc: {error.what}", file=sys.stderr)
+        _tell(f"dpam-hpc: {error.what}")
         if error.hint:
-            print(f"  -> {error.hint}", file=sys.stderr)
+            _tell(f"  -> {error.hint}")
         sys.exit(error.exit_code)
     except OSError as error:
         # Wherever it comes from: a file system that is full, fails or is gone is no fault of ours.
-        print(f"dpam-hpc: {error}", file=sys.stderr)
-        print("  -> set it right, then start again: what is done is kept", file=sys.stderr)
+        _tell(f"dpam-hpc: {error}")
+        _tell("  -> set it right, then start again: what is done is kept")
         sys.exit(ExitCode.STORAGE)

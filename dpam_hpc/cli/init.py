@@ -36,6 +36,7 @@ def init(
     It looks at this machine, the folders around, and SLURM. Without a terminal, with --yes and
     with --json it asks nothing, and leaves out what it cannot tell.
     """
+    from dpam_hpc.printable import printable
     from dpam_hpc.settings import FILE_NAME
     from dpam_hpc.setup import finding, settings_file, settling
     from dpam_hpc.setup.asking import Asking, show
@@ -55,7 +56,8 @@ def init(
     given |= {name: value for name, value in names.items() if value}
     asking = Asking() if sys.stdin.isatty() and not (yes or json) else None
     if asking:
-        print(f"Setting up {folder}. What is found is taken; Enter takes what stands in brackets.")
+        print(f"Setting up {printable(str(folder))}.", end=" ")
+        print("What is found is taken; Enter takes what stands in brackets.")
     settled = settling.settle(folder, given, settling.known_values(folder), asking)
     settled.others = settling.other_settings(path, settled)
     if asking and not asking.confirm(settled, path):
@@ -72,6 +74,6 @@ def init(
         return
     if not asking:
         show(settled, print)
-    print(f"{path} is written. Next:")
+    print(f"{printable(str(path))} is written. Next:")
     for command, why in steps:
-        print(f"  {command}   # {why}")
+        print(f"  {printable(command)}   # {why}")

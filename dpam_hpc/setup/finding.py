@@ -8,9 +8,11 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from dpam_hpc import trust
 from dpam_hpc.errors import ConfigError, DpamHpcError
 from dpam_hpc.platforms import detect, library
 from dpam_hpc.platforms.model import Platform
+from dpam_hpc.settings import DALI_INSTALLED, installed_dali
 from dpam_hpc.setup import slurm_facts
 from dpam_hpc.setup.questions import (
     Found,
@@ -68,8 +70,10 @@ def data_dir(work_dir: Path) -> Question:
 
 
 def dali_home(environ: Mapping[str, str] = os.environ) -> Question:
-    """DALI where dpam looks for it; what settings name has been taken before."""
-    places = [(Path.home() / "src/Dali_v5/DaliLite.v5", "where dpam looks")]
+    """DALI where it may lie; what settings name has been taken before."""
+    built = installed_dali()  # known before, unless no settings could be had
+    places = [(built, DALI_INSTALLED)] if built.is_dir() and not trust.why_not(built.stat()) else []
+    places += [(Path.home() / "src/Dali_v5/DaliLite.v5", "where dpam looks")]
     places += [
         (Path(folder), "on PATH")
         for folder in environ.get("PATH", "").split(os.pathsep)
@@ -89,7 +93,7 @@ def image(work_dir: Path, data: str, site: Platform) -> Question:
     """An image for the site's nodes."""
     return _of_paths(
         "image", _files(".sif", work_dir, data), image_check(site.node_architecture()),
-        looked="no FILE.sif in the working folder, beside it, or in the data folder",
+        looked="no FILE.sif in the working folder, beside it, or in the data folder", decides=True,
     )  # fmt: skip
 
 
@@ -98,6 +102,7 @@ def templates(work_dir: Path, data: str, dali: str) -> Question:
     return _of_paths(
         "templates", _files(".bundle", work_dir, data), bundle_check(dali),
         looked="no FILE.bundle in the working folder, beside it, or in the data folder",
+        decides=True,
     )  # fmt: skip
 
 
@@ -137,15 +142,22 @@ def _of_paths(
     *,
     looked: str,
     needed: bool = False,
+    decides: bool = False,
 ) -> Question:
-    """A question about a path: what does not pass the check is told, and not offered."""
+    """A question about a path: what does not pass the check is told, and not offered.
+
+    ``decides``: it decides what is run; so what others could have put there is offered, not taken.
+    """
     question = Question(name, check=check, needed=needed, looked=looked)
+    doubts = []
     for value, where in places:
         if reason := question.problem(value):
             question.looked = reason
         else:
-            question.found.append(Found(value, where))
-    question.sure = len(question.found) == 1
+            doubt = f"it {why}" if decides and (why := trust.why_not(os.stat(value))) else ""
+            doubts += [doubt] if doubt else []
+            question.found.append(Found(value, f"{where}; {doubt}" if doubt else where))
+    question.sure = len(question.found) == 1 and not doubts
     return question
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,6 +259,37 @@ def test_an_image_for_the_nodes_stands_in_for_dali(desk: Desk) -> None:
     assert "partition" not in desk.settings(), "the platform has a default"
 
 
+def test_an_image_that_others_could_have_put_there_is_not_taken_unasked(desk: Desk) -> None:
+    desk.cluster()
+    data = desk.data("data")
+    image = sif(desk.root / "dpam.sif", X86_64)
+    image.chmod(0o666)
+    desk.call("--platform", "tacc-frontera")
+    assert desk.settings() == {"platform": "tacc-frontera", "data_dir": str(data)}
+    assert f"(found: {image})" in desk.file.read_text()
+    with desk.terminal("--platform", "tacc-frontera", "--force") as terminal:
+        terminal.answer(f"image [{image}; -: none]", "")
+        terminal.answer("templates [none]:", "")
+        terminal.answer("account [guests", "")
+        terminal.answer("q writes nothing:", "")
+        assert terminal.end() == 0
+    assert "(beside the working folder; it can be written by others)" in terminal.text
+    assert desk.settings()["image"] == str(image)
+
+
+def test_a_dali_that_was_installed_is_found_beside_settings_that_cannot_be_used(
+    desk: Desk, stand_in: Path
+) -> None:
+    desk.data("data")
+    share = desk.root / "share"
+    (share / "dpam-hpc").mkdir(parents=True)
+    shutil.copytree(stand_in, share / "dpam-hpc" / "DaliLite.v5")
+    desk.variables["XDG_DATA_HOME"] = str(share)
+    desk.file.write_text("no setting = 1")
+    desk.call("--force")
+    assert desk.settings()["dali_home"] == str(share / "dpam-hpc" / "DaliLite.v5")
+
+
 def test_a_file_that_a_link_leads_to_is_not_written(desk: Desk) -> None:
     theirs = desk.root / "theirs"
     theirs.write_text("precious")
@@ -286,3 +318,8 @@ def test_names_from_elsewhere_do_nothing_to_the_terminal(desk: Desk) -> None:
     assert b"\x1b[2J" not in terminal.raw
     desk.call("--platform", "generic")
     assert desk.settings() == {"platform": "generic"}
+    said = desk.call("--force", "--data-dir", desk.root / "one\x1b[2J").stdout
+    assert "bundle build" in said and "\x1b" not in said
+    assert "\x1b" not in desk.call("--force", "--data-dir", "/no\x1b[2J", exit=2).stderr
+    done = run("dali", "check", "--dali-home", "/no\x1b[2J", env=desk.env)
+    assert "there is no DALI here in /no" in done.stderr and "\x1b" not in done.stderr
