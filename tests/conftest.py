@@ -119,7 +119,7 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
     return launch
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What one process does: a file, and all that shares images or a cluster, which comes first."""
 
