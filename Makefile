@@ -19,7 +19,7 @@ demo: setup
 
 # As many at a time as there are processors.
 test: lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 # The site, into build/docs; a warning is an error, so is a link that leads nowhere.
 docs: setup

@@ -1,6 +1,6 @@
 """What several rings need: the sample, the stand-in for DALI, the command, images.
 
-Tests run in as many processes as there are processors; images are built in one of them meanwhile.
+Tests run in several processes, those of a cluster and of images in one of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import replay
 from tests.apptainer import images
@@ -21,8 +23,8 @@ from tests.apptainer.images import Builds, Images
 
 BUILDS = pytest.StashKey[Builds]()
 NEED_IMAGES = {"built", "built_if_possible"}
-MACHINE, SHARED = "machine", ("slurm", "docker")
-"""A name for the tests of an image or a cluster, of which there is one; rings with a cluster."""
+OF_MACHINE = ("apptainer", "docker", "slurm")
+"""Rings whose tests share images or a cluster, of which there is one."""
 os.environ["XDG_STATE_HOME"] = "/nonexistent"  # no probe of this user's decides on scratch
 COMMAND = [sys.executable, "-m", "dpam_hpc"]
 HITS = "_iterativdDali_hits"
@@ -119,17 +121,31 @@ def launch(stand_in: Path, scratch: Path) -> Callable[..., subprocess.CompletedP
     return launch
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What one process does: a file, and all that shares images or a cluster, which comes first."""
+    """Tests of a cluster come first, they take long; those that need an image last."""
 
-    def group(item: pytest.Item) -> str:
-        needs_image = NEED_IMAGES & set(getattr(item, "fixturenames", ()))
-        return MACHINE if needs_image or item.path.parent.name in SHARED else str(item.path)
+    def place(item: pytest.Item) -> int:
+        if NEED_IMAGES & set(getattr(item, "fixturenames", ())):
+            return 2
+        return 0 if item.path.parent.name in OF_MACHINE else 1
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != MACHINE)
+    items.sort(key=place)
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """A file is one process's work, and so is all that shares images or a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "machine" if Path(file).parent.name in OF_MACHINE else file
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Instead of xdist's own; what comes first in the list is begun first."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
