@@ -459,6 +459,11 @@ def test_settings_of_another_user(site: Site) -> None:
     assert "remove it" in row.remedy
 
 
+def test_a_command_that_is_advised_can_be_pasted() -> None:
+    remedy = inputs.untrusted(Path("/their $(x) folder"), "belongs to root").remedy
+    assert remedy.startswith("chmod go-w '/their $(x) folder', if")
+
+
 def test_settings_that_others_can_write(site: Site) -> None:
     (site.work / "dpam-hpc.toml").touch()
     (site.work / "dpam-hpc.toml").chmod(0o666)
