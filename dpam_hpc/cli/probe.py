@@ -37,7 +37,7 @@ def probe(
     dali_workers: Annotated[int | None, typer.Option(help="Workers a node.")] = None,
     account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
     partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="For each place.")] = SECONDS,
+    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="For each place.")] = SECONDS,
     on_node: Annotated[
         bool, typer.Option("--on-node", help="Measure on a compute node, by a short job.")
     ] = False,
@@ -76,7 +76,8 @@ def _here(settings: SubmitSettings, platform: Platform, seconds: float) -> Probe
         if sys.stderr.isatty():
             print(f"measuring {name}", file=sys.stderr, flush=True)
 
-    job = os.environ.get("SLURM_JOB_ID", "")
+    # The shell that salloc opens has a job's id, and may be on the login node.
+    job = os.environ.get("SLURM_JOB_ID", "") if "SLURMD_NODENAME" in os.environ else ""
     return measured(settings, platform, seconds, job=job, on_place=say)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+
+import psutil
 
 from dpam_hpc.doctor.context import Context
 from dpam_hpc.doctor.findings import Row, ok, problem, warning
@@ -54,7 +55,8 @@ def gather(environment: Mapping[str, str]) -> Facts:
         scheduler.max_array_size()
     except SchedulerError as error:
         return Facts(silent=error.what, remedy=error.hint)
-    facts = Facts(accounts=slurm_site.accounts(scheduler, getpass.getuser()))
+    user = psutil.Process().username()  # LOGNAME may be left from another user
+    facts = Facts(accounts=slurm_site.accounts(scheduler, user))
     try:
         return replace(facts, partitions=slurm_site.partitions(scheduler))
     except SchedulerError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,7 @@ def _known_answer(program: str, image: Path) -> Row:
     told = _ask(argv, RUN_SECONDS)
     check = "DALI in image"
     if isinstance(told, str):
-        return problem(check, told, f"try: {' '.join(argv[:-3])} true")
+        return problem(check, told, f"try: {shlex.join(argv[:-3])} true")
     if told.returncode:
         said = (told.stderr.strip().splitlines() or [f"exit status {told.returncode}"])[-1]
         return problem(check, said, "dpam-hpc image verify tells what is wrong; build it anew")

@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from dpam_hpc import trust
 from dpam_hpc.align import aligner as aligners
@@ -138,9 +139,8 @@ def trusted(context: Context) -> list[Row]:
 def untrusted(path: Path, why: str) -> Row:
     """Pure."""
     told = f"{path} {why}, and would decide what you run"
-    remedy = (
-        f"chmod go-w {path}, if it is yours; else remove it or use a working folder of your own"
-    )
+    mode = f"chmod go-w {quote(str(path))}"
+    remedy = f"{mode}, if it is yours; else remove it or use a working folder of your own"
     return problem("trust", told, remedy)
 
 

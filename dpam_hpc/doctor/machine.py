@@ -102,7 +102,8 @@ def limits(context: Context) -> list[Row]:
     mine = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            mine += process.uids().real == os.getuid()
+            if process.uids().real == os.getuid():
+                mine += process.num_threads()  # the kernel counts these
     processes = resource.getrlimit(resource.RLIMIT_NPROC)
     if os.geteuid() == 0:
         processes = (UNLIMITED, UNLIMITED)  # the kernel does not hold root to it

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from dpam_hpc import command
 from dpam_hpc.align.dali.aligner import DaliAligner
@@ -64,7 +65,7 @@ def build(
     if home.exists() and not force:
         raise ConfigError(
             f"{home} is there already",
-            f"dpam-hpc dali check --dali-home {home} proves it; --force builds it anew",
+            f"dpam-hpc dali check --dali-home {quote(str(home))} proves it; --force builds it anew",
         )
     _check_programs()
     say(NOTICE.format(licence=listed.licence, redistribution=listed.redistribution))

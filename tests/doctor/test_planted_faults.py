@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dpam_hpc.align.dali import install
@@ -244,6 +246,15 @@ def test_an_account_that_is_not_the_users(site: Site, slurm: FakeSlurm) -> None:
     assert "there are lab, other" in row.remedy
 
 
+def test_accounts_are_those_of_who_asks(
+    site: Site, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    site.rows(cluster.slurm)
+    (asked,) = (call for call in slurm.calls() if call[0] == "sacctmgr")
+    assert f"user={psutil.Process().username()}" in asked
+
+
 def test_a_partition_that_is_unknown(site: Site, slurm: FakeSlurm) -> None:
     site.settings["partition"] = "norml"
     row = site.trouble(cluster.slurm, PROBLEM)
@@ -403,6 +414,25 @@ def test_too_few_processes() -> None:
     assert few.remedy == "ulimit -u 268, before dpam-hpc is started"
 
 
+def test_threads_count_as_processes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+
+    def judged(files: object, processes: object, running: int, workers: int) -> list[Row]:
+        limits.append(running)
+        return []
+
+    monkeypatch.setattr(machine, "judge_limits", judged)
+    enough = threading.Event()
+    threads = [threading.Thread(target=enough.wait) for _ in range(1000)]
+    for thread in threads:
+        thread.start()
+    try:
+        machine.limits(site.context())
+    finally:
+        enough.set()
+    assert limits[0] > len(threads)
+
+
 def test_a_locale_that_is_not_there(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
     site.environment["LC_ALL"] = "xx_XX.UTF-8"
@@ -427,6 +457,11 @@ def test_settings_of_another_user(site: Site) -> None:
     row = site.trouble(inputs.trusted, PROBLEM)
     assert "belongs to user" in row.found and "would decide what you run" in row.found
     assert "remove it" in row.remedy
+
+
+def test_a_command_that_is_advised_can_be_pasted() -> None:
+    remedy = inputs.untrusted(Path("/their $(x) folder"), "belongs to root").remedy
+    assert remedy.startswith("chmod go-w '/their $(x) folder', if")
 
 
 def test_settings_that_others_can_write(site: Site) -> None:

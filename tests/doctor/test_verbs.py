@@ -19,6 +19,7 @@ from dpam_hpc.cli.doctor import TOLD, arguments_of
 from dpam_hpc.errors import ExitCode
 from dpam_hpc.node import scratch
 from dpam_hpc.platforms.detect import host_name
+from dpam_hpc.probe import operations
 from dpam_hpc.probe.keeping import Probe, keep
 from dpam_hpc.probe.measuring import Budget, measure
 from dpam_hpc.run_dir import Job, Plan, RunDir
@@ -186,12 +187,28 @@ def test_a_probe_measures_tells_and_is_kept(user: User) -> None:
     assert f"probe of {time.strftime('%Y-%m-%d')} on " in shown and str(user.other) in shown
 
 
+def test_a_disk_that_is_slow_to_read_is_not_told_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.read
+
+    def slowly(file: int, size: int) -> bytes:
+        time.sleep(0.2)
+        return read(file, size)
+
+    monkeypatch.setattr("os.read", slowly)
+    assert operations.throughput(str(tmp_path), 0.1, 1 << 20)["read"] > 0
+
+
 def test_on_a_login_node_nothing_is_kept(user: User) -> None:
     path = user.site.root / "config" / "dpam-hpc" / "platforms" / "mycluster.toml"
     path.write_text(PLATFORM.replace('"local"', '"slurm"'))
-    told = user.call("probe", "--seconds", "0.5")
-    assert "not kept" in told.stderr and "--on-node" in told.stderr
-    assert not (user.site.root / "state").exists()
+    for job in ("", "17"):  # as in the shell that salloc opens
+        told = user.call("probe", "--seconds", "0.5", SLURM_JOB_ID=job)
+        assert "not kept" in told.stderr and "--on-node" in told.stderr
+        assert not (user.site.root / "state").exists()
+    told = user.call("probe", "--seconds", "0.5", SLURM_JOB_ID="17", SLURMD_NODENAME="n1")
+    assert "kept in" in told.stderr
 
 
 def test_on_a_node_each_verb_is_told_what_it_takes(user: User) -> None:
