@@ -70,7 +70,8 @@ def _tell(text: str) -> None:
 
 def main() -> None:
     """Entry point of the command ``dpam-hpc``."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[_StandardError()])
+    logging.basicConfig(format="%(message)s", handlers=[_StandardError()])  # of others warnings
+    logging.getLogger("dpam_hpc").setLevel(logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:

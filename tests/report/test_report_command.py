@@ -123,6 +123,13 @@ def test_its_page(ran: Ran, tmp_path: Path) -> None:
     assert report(ran, "-o", "-") != "" and not list(tmp_path.glob(".*"))
 
 
+def test_what_libraries_tell_of_themselves_is_not_shown(ran: Ran, tmp_path: Path) -> None:
+    """Matplotlib tells of the cache that it makes at its first use."""
+    done = run("report", ran.root, "-o", "-", env=environment(MPLCONFIGDIR=str(tmp_path)))
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
 def test_json_is_as_its_schema_says(ran: Ran) -> None:
     content = json.loads(report(ran, "--format", "json"))
     schema = json.loads((ROOT / "docs/schemas/report.schema.json").read_text())
