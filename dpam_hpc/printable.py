@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def printable(text: str) -> str:
-    """Without what a terminal would take for a command."""
-    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def printable(text: str, instead: str = "\N{REPLACEMENT CHARACTER}", kept: str = "\t") -> str:
+    """Without what a terminal would take for a command; ``kept`` stays."""
+    return "".join(c if c.isprintable() or c in kept else instead for c in text)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import (
+    Account,
+    AsJson,
+    DataDir,
+    IsNode,
+    NodeWait,
+    Partition,
+    PlatformName,
+    Templates,
+    WorkDir,
+    path_option,
+)
 from dpam_hpc.errors import ConfigError, ExitCode, SchedulerError
 
 if TYPE_CHECKING:
@@ -24,26 +35,24 @@ TOLD = ("data_dir", "templates", "aligner", "image", "dali_home", "scratch_dir")
 
 
 def doctor(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
-    platform: Annotated[
-        str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
-    ] = None,
-    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
-    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    work_dir: WorkDir = None,
+    platform: PlatformName = None,
+    data_dir: DataDir = None,
+    templates: Templates = None,
     aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
     image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder on the nodes.")] = None,
     scratch_dir: Annotated[
         Path | None, path_option("Scratch on the nodes; else chosen there.")
     ] = None,
-    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
-    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    account: Account = None,
+    partition: Partition = None,
     on_node: Annotated[
         bool, typer.Option("--on-node", help="Look on a compute node, by a short job.")
     ] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for that node.")] = WAIT,
+    wait: NodeWait = WAIT,
     json: AsJson = False,
-    is_node: Annotated[bool, typer.Option("--is-node", hidden=True)] = False,
+    is_node: IsNode = False,
 ) -> None:
     """Is everything there that a run needs? A row a check, each trouble with what to do.
 

@@ -9,22 +9,30 @@ from typing import Annotated
 import typer
 
 from dpam_hpc.cli.completing import platform_names
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import (
+    Account,
+    AsJson,
+    DataDir,
+    Partition,
+    Templates,
+    WorkDir,
+    path_option,
+)
 from dpam_hpc.errors import ConfigError
 
 
 def init(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
-    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
-    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    work_dir: WorkDir = None,
+    data_dir: DataDir = None,
+    templates: Templates = None,
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder on the nodes.")] = None,
     image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
     platform: Annotated[
         str | None,
         typer.Option(help="auto, or a platform's name.", autocompletion=platform_names),
     ] = None,
-    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
-    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    account: Account = None,
+    partition: Partition = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Take what is found, ask nothing.")
     ] = False,

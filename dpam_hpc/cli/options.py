@@ -16,6 +16,28 @@ PLAIN: Any = {
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON (docs/json.md).")]
 
 
+def path_option(help_text: str, *names: str) -> Any:
+    """An option that is a path, which is not looked at before it is used."""
+    return typer.Option(*names, parser=Path, metavar="PATH", help=help_text)
+
+
+def path_argument(help_text: str) -> Any:
+    """An argument that is a path, which is not looked at before it is used."""
+    return typer.Argument(parser=Path, metavar="PATH", help=help_text)
+
+
+WorkDir = Annotated[Path | None, path_argument("dpam's working folder; default: here.")]
+PlatformName = Annotated[
+    str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
+]
+DataDir = Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")]
+Templates = Annotated[Path | None, path_option("A template bundle.")]
+Account = Annotated[str | None, typer.Option(help="The account to be charged.")]
+Partition = Annotated[str | None, typer.Option(help="The partition (queue).")]
+NodeWait = Annotated[float, typer.Option(help="Seconds to wait for that node.")]
+IsNode = Annotated[bool, typer.Option("--is-node", hidden=True)]
+
+
 class Group(TyperGroup):
     """A verb that has verbs of its own."""
 
@@ -31,13 +53,3 @@ class Group(TyperGroup):
 def group(help_text: str) -> typer.Typer:
     """A Group with this help."""
     return typer.Typer(cls=Group, help=help_text, no_args_is_help=True, **PLAIN)
-
-
-def path_option(help_text: str, *names: str) -> Any:
-    """An option that is a path, which is not looked at before it is used."""
-    return typer.Option(*names, parser=Path, metavar="PATH", help=help_text)
-
-
-def path_argument(help_text: str) -> Any:
-    """An argument that is a path, which is not looked at before it is used."""
-    return typer.Argument(parser=Path, metavar="PATH", help=help_text)

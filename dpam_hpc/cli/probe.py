@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpam_hpc.cli.doctor import WAIT, ask_node, resolved, with_floor
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import (
+    Account,
+    AsJson,
+    DataDir,
+    IsNode,
+    NodeWait,
+    Partition,
+    PlatformName,
+    Templates,
+    WorkDir,
+    path_option,
+)
 from dpam_hpc.errors import DpamHpcError, SchedulerError
 
 if TYPE_CHECKING:
@@ -24,26 +35,24 @@ TOLD = ("data_dir", "templates", "scratch_dir")
 
 
 def probe(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
-    platform: Annotated[
-        str | None, typer.Option(help="auto, or a name of 'dpam-hpc platforms list'.")
-    ] = None,
-    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
-    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    work_dir: WorkDir = None,
+    platform: PlatformName = None,
+    data_dir: DataDir = None,
+    templates: Templates = None,
     scratch_dir: Annotated[
         Path | None, path_option("Measure this place for scratch as well.")
     ] = None,
     cpus: Annotated[int | None, typer.Option(help="Processors of a node.")] = None,
     dali_workers: Annotated[int | None, typer.Option(help="Workers a node.")] = None,
-    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
-    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    account: Account = None,
+    partition: Partition = None,
     seconds: Annotated[float, typer.Option(min=0.5, max=600, help="For each place.")] = SECONDS,
     on_node: Annotated[
         bool, typer.Option("--on-node", help="Measure on a compute node, by a short job.")
     ] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for that node.")] = WAIT,
+    wait: NodeWait = WAIT,
     json: AsJson = False,
-    is_node: Annotated[bool, typer.Option("--is-node", hidden=True)] = False,
+    is_node: IsNode = False,
 ) -> None:
     """Measure scratch, working and data folder where the work is done; keep it for later runs.
 

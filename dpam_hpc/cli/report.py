@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import AsJson, WorkDir, path_option
 from dpam_hpc.errors import ConfigError, StorageError
 
 RAW = "surrogateescape"
@@ -29,7 +29,7 @@ class Format(str, Enum):
 
 
 def report(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    work_dir: WorkDir = None,
     run: Annotated[
         str, typer.Option(help="A submitted run's id, or 'run'; default: what was begun last.")
     ] = "",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpam_hpc.cli.completing import target_ids
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import AsJson, DataDir, Templates, WorkDir, path_option
 from dpam_hpc.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def run(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
-    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
+    work_dir: WorkDir = None,
+    data_dir: DataDir = None,
     targets: Annotated[Path | None, path_option("A file of target ids, one a line.")] = None,
     target: Annotated[
         list[str] | None,
@@ -27,7 +27,7 @@ def run(
     ] = None,
     aligner: Annotated[str | None, typer.Option(help="dali, tmalign or a plug-in's.")] = None,
     dali_home: Annotated[Path | None, path_option("DaliLite.v5's folder.")] = None,
-    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    templates: Templates = None,
     scratch_dir: Annotated[Path | None, path_option("Where to work; else chosen.")] = None,
     min_free_gb: Annotated[
         float | None, typer.Option(help="Free scratch under which no work starts.")

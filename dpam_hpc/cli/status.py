@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpam_hpc.cli.completing import target_ids
-from dpam_hpc.cli.options import AsJson, path_argument, path_option
+from dpam_hpc.cli.options import AsJson, WorkDir, path_option
 from dpam_hpc.errors import ConfigError, SchedulerError
 from dpam_hpc.printable import printable
 
@@ -23,7 +23,7 @@ LOG_LINES = 40
 
 
 def status(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    work_dir: WorkDir = None,
     again: Annotated[bool, typer.Option("--watch", help="Again and again, until it ends.")] = False,
     every: Annotated[
         float, typer.Option(min=1, max=86400, help="Seconds between two looks of --watch.")
@@ -67,7 +67,7 @@ def status(
 
 
 def cancel(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    work_dir: WorkDir = None,
     json: AsJson = False,
 ) -> None:
     """End the jobs of the run that was submitted last; what is done stays done."""

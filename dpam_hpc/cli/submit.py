@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpam_hpc.cli.completing import platform_names
-from dpam_hpc.cli.options import path_argument, path_option
+from dpam_hpc.cli.options import Account, DataDir, Partition, Templates, WorkDir, path_option
 from dpam_hpc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def submit(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    work_dir: WorkDir = None,
     platform: Annotated[
         str | None,
         typer.Option(
             help="auto, or a name of 'dpam-hpc platforms list'.", autocompletion=platform_names
         ),
     ] = None,
-    data_dir: Annotated[Path | None, path_option("dpam's data folder, with ECOD70/.")] = None,
-    templates: Annotated[Path | None, path_option("A template bundle.")] = None,
+    data_dir: DataDir = None,
+    templates: Templates = None,
     image: Annotated[Path | None, path_option("The Apptainer image to run in.")] = None,
     no_image: Annotated[
         bool | None, typer.Option("--no-image", help="Run with this Python on the nodes.")
     ] = None,
-    account: Annotated[str | None, typer.Option(help="The account to be charged.")] = None,
-    partition: Annotated[str | None, typer.Option(help="The partition (queue).")] = None,
+    account: Account = None,
+    partition: Partition = None,
     nodes: Annotated[int | None, typer.Option(help="Nodes; default: as few as will do.")] = None,
     time: Annotated[
         str | None, typer.Option(help="Time limit of a job; default: by the prediction.")
@@ -115,7 +115,7 @@ def submit(
 
 
 def resume(
-    work_dir: Annotated[Path | None, path_argument("dpam's working folder; default: here.")] = None,
+    work_dir: WorkDir = None,
     nodes: Annotated[int | None, typer.Option(help="Nodes; default: as few as will do.")] = None,
     partition: Annotated[str | None, typer.Option(help="Another partition (queue).")] = None,
     time: Annotated[str | None, typer.Option(help="Another time limit.")] = None,

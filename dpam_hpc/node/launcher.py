@@ -28,6 +28,7 @@ from dpam_hpc.node.dispatch import Dispatcher
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.room import Room
 from dpam_hpc.node.run_lock import RunLock
+from dpam_hpc.node.shared_fs import working_in
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.staging import Staging
 from dpam_hpc.node.station import Station
@@ -74,18 +75,14 @@ class IterativeDali:
 
     def __enter__(self) -> IterativeDali:
         with ExitStack() as stack:
-            try:
-                self._open(stack)
-            except OSError as error:
-                raise StorageError(
-                    f"{self._settings.work_dir} cannot be worked in: {error}",
-                    "a run reads and writes in its working folder",
-                ) from None
-            except DpamHpcError:
-                stack.__exit__(*sys.exc_info())
-                with suppress(OSError):  # not empty: there were runs before
-                    (self._settings.work_dir / target.OWN_FOLDER).rmdir()
-                raise
+            with working_in(self._settings.work_dir):
+                try:
+                    self._open(stack)
+                except DpamHpcError:
+                    stack.__exit__(*sys.exc_info())
+                    with suppress(OSError):  # not empty: there were runs before
+                        (self._settings.work_dir / target.OWN_FOLDER).rmdir()
+                    raise
             self._exit = stack.pop_all()
         return self
 

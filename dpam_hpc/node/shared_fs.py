@@ -11,11 +11,13 @@ import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Container
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
+
+from dpam_hpc.errors import StorageError
 
 T = TypeVar("T")
 
@@ -29,6 +31,18 @@ LONGEST = 1 << 28
 """Bytes of a file: no input is so long, and a device that is named as one has no end."""
 DELAYS = (0.1, 0.5, 2.0, 5.0)
 """Seconds to wait before each further try."""
+
+
+@contextmanager
+def working_in(work_dir: Path) -> Iterator[None]:
+    """While a run begins: a file system that fails is told as what is wrong with its folder."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{work_dir} cannot be worked in: {error}",
+            "a run reads and writes in its working folder",
+        ) from None
 
 
 def persistently(operation: Callable[[], T]) -> T:

@@ -27,7 +27,7 @@ from dpam_hpc.node.failure_list import FailureList
 from dpam_hpc.node.launcher import LOST
 from dpam_hpc.node.progress import Progress
 from dpam_hpc.node.run_lock import RunLock
-from dpam_hpc.node.shared_fs import persistently
+from dpam_hpc.node.shared_fs import persistently, working_in
 from dpam_hpc.node.shutdown import Shutdown
 from dpam_hpc.node.station import Station
 from dpam_hpc.pipeline import program
@@ -82,13 +82,8 @@ class StageRun:
 
     def __enter__(self) -> StageRun:
         with ExitStack() as stack:
-            try:
+            with working_in(self._settings.work_dir):
                 self._open(stack)
-            except OSError as error:
-                raise StorageError(
-                    f"{self._settings.work_dir} cannot be worked in: {error}",
-                    "a run reads and writes in its working folder",
-                ) from None
             self._exit = stack.pop_all()
         return self
 

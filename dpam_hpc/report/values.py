@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dpam_hpc.printable import printable
+
 HIGHEST = 1e15
 TEXT_LENGTH = 500
 NAMES = 64
@@ -36,8 +38,7 @@ def whole(record: Mapping[str, Any], name: str) -> int:
 
 def text(value: object) -> str:
     """A text that is no command to a terminal or a browser; of a long one its beginning."""
-    shown = str(value)[:TEXT_LENGTH]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
+    return printable(str(value)[:TEXT_LENGTH], kept="")
 
 
 def counts(record: Mapping[str, Any], name: str) -> dict[str, float]:

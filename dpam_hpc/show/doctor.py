@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpam_hpc.doctor.findings import Findings, Level
+from dpam_hpc.printable import printable
 
 STYLES = {Level.OK: "green", Level.WARNING: "bold yellow", Level.PROBLEM: "bold red"}
 
@@ -26,19 +27,17 @@ def show(findings: Findings, console: Console) -> None:
             console.print(table)
             table = _table()
             console.print(Text(f"\n{group or 'settings'}", style="bold"))
-        found = Text(printable(row.found))
+        found = Text(_one_line(row.found))
         if row.remedy:
-            found.append(f"\n-> {printable(row.remedy)}", style="bold")
+            found.append(f"\n-> {_one_line(row.remedy)}", style="bold")
         level = Text(row.level.value, style=STYLES[row.level])
         table.add_row(level, Text(row.check), found)
     console.print(table)
     console.print(Text(f"\n{_verdict(findings)}"))
 
 
-def printable(text: str) -> str:
-    """One line without control characters."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(line.split())
+def _one_line(text: str) -> str:
+    return " ".join(printable(text, " ").split())
 
 
 def _verdict(findings: Findings) -> str:
@@ -62,4 +61,4 @@ def _table() -> Table:
 
 
 def _print(console: Console, text: str) -> None:
-    console.print(Text(printable(text)))
+    console.print(Text(_one_line(text)))

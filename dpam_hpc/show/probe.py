@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpam_hpc.node.scratch import gb
+from dpam_hpc.printable import printable
 from dpam_hpc.probe import meaning
 from dpam_hpc.probe.keeping import Probe
 from dpam_hpc.probe.meaning import TYPICAL, TYPICAL_QUERY, Work
@@ -99,8 +100,7 @@ def _show_meaning(
 
 def _say(console: Console, text: str) -> None:
     """Lines of which no name can make others."""
-    lines = text.split("\n")
-    console.print(Text("\n".join("".join(c if c.isprintable() else " " for c in x) for x in lines)))
+    console.print(Text(printable(text, " ", kept="\n")))
 
 
 def _label(place: Measured) -> Text:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dpam_hpc.printable import printable
 from dpam_hpc.show import document
 from dpam_hpc.show.status import RunStatus
 
@@ -138,7 +139,7 @@ def fitted(lines: Sequence[tuple[str, str]], width: int, height: int) -> Text:
 
     shown = Text(no_wrap=True, overflow="ellipsis")
     for number, (line, style) in enumerate(lines[: height - 1]):
-        text = Text("".join(c if c.isprintable() else "?" for c in line), style)
+        text = Text(printable(line, "?", kept=""), style)
         text.truncate(width, overflow="ellipsis")
         shown.append("\n" if number else "").append_text(text)
     return shown
