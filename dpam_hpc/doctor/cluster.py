@@ -58,7 +58,8 @@ def gather(environment: Mapping[str, str]) -> Facts:
     user = psutil.Process().username()  # LOGNAME may be left from another user
     facts = Facts(accounts=slurm_site.accounts(scheduler, user))
     try:
-        return replace(facts, partitions=slurm_site.partitions(scheduler))
+        known = slurm_site.partitions(scheduler)
+        return replace(facts, partitions={each.name: each.is_up for each in known})
     except SchedulerError:
         return facts
 

@@ -199,7 +199,7 @@ def slurm(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSl
     """A SLURM that answers, with two partitions and two accounts."""
     made = fake_slurm.make(tmp_path / "slurm")
     made.does("sbatch").does("squeue").does("scancel").does("scontrol", "MaxArraySize = 1001\n")
-    made.does("sinfo", "normal|up\nold|inact\n").does("sacctmgr", "lab\nother\n")
+    made.does("sinfo", "normal|up|1:00|1|1\nold|inact|1:00|1|1\n").does("sacctmgr", "lab\nother\n")
     monkeypatch.setenv("PATH", made.environ["PATH"])
     site.environment |= {**made.environ, "DPAM_HPC_SCHEDULER_TIMEOUT": "5"}
     site.platform["scheduler"] = SLURM

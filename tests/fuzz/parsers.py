@@ -36,11 +36,10 @@ from dpam_hpc.report import gather, tables
 from dpam_hpc.report import texts as texts_of_report
 from dpam_hpc.run_dir import RunDir, Task
 from dpam_hpc.settings import SubmitSettings, resolve_for
-from dpam_hpc.setup import slurm_facts
 from dpam_hpc.show import doctor as doctor_show
 from dpam_hpc.show import probe as probe_show
 from dpam_hpc.show import status
-from dpam_hpc.submit import slurm_texts
+from dpam_hpc.submit import slurm_site, slurm_texts
 from dpam_hpc.target import TARGET_ID, TEMPLATE_ID, WorkFolder, chosen_targets, read_targets_file
 
 T = TypeVar("T")
@@ -210,7 +209,7 @@ def slurm(content: bytes) -> None:
                     answer(1, "", text)
             slurm_texts.cancelled(1, text, text)
         elif kind == b"p":
-            for each in slurm_facts.parse_partitions(text):
+            for each in slurm_site.parse_partitions(text):
                 assert each.name and each.told.isprintable()
         elif kind == b"t":
             length = clock.seconds(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpam_hpc.setup import slurm_facts
+from dpam_hpc.submit import slurm_site
 from tests.submit import fake_slurm
 from tests.submit.fake_slurm import FakeSlurm
 
@@ -20,7 +21,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 
 def test_the_default_partition_is_the_first_and_what_is_down_is_none() -> None:
     text = "b|up|1-00:00:00|4|64\na*|up|infinite|2|128\na*|up|infinite|9|32\nz|down|1:00|1|1\n"
-    found = slurm_facts.parse_partitions(text + "not a partition\n|up|1|1|1\n\n")
+    known = slurm_site.parse_partitions(text + "not a partition\n|up|1|1|1\n\n")
+    found = [each for each in known if each.is_up]
     assert [(each.name, each.is_default) for each in found] == [("a", True), ("b", False)]
     assert found[0].told == "2 nodes of 128 processors, limit infinite"
 
