@@ -1,4 +1,4 @@
-"""The cluster of this ring, started once."""
+"""The cluster of this ring, started once: other rings count the processes that they leave."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.slurm import cluster as slurm
 from tests.slurm.cluster import Cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
     """Four nodes; tests end their own jobs."""
     yield from _running(None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster_without_arrays() -> Iterator[Cluster]:
     """A site that takes no job arrays."""
     yield from _running(0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def user_python(cluster: Cluster) -> Path:
     """A Python with dpam-hpc that the cluster's user can run; the command lies beside it."""
     command = make_command(cluster.user, cluster.folder / "venv")
