@@ -264,7 +264,15 @@ def stats(mount: Path) -> dict[str, Any]:
 
 def reset(mount: Path) -> None:
     """Zero the counters of a mount."""
-    (mount / STATS[1:]).unlink()
+    until = time.monotonic() + MOUNT_WITHIN
+    while True:
+        try:
+            (mount / STATS[1:]).unlink()
+            return
+        except FileNotFoundError:  # libfuse hears of a close later, and renames what it has open
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def order(mount: Path, line: str) -> None:
