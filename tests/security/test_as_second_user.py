@@ -103,3 +103,25 @@ def test_a_run_in_a_folder_for_all_writes_its_own_files(
     assert (work / "O05011_iterativdDali_hits").read_bytes() == expected
     assert (work / ".dpam-hpc").stat().st_mode & 0o777 == 0o755
     assert list((place / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(("closed", "mode"), [("", 0o750), ("bin", 0o750), ("bin/puu", 0o711)])
+def test_a_dali_that_we_may_not_read_is_said_to_be_so(
+    we: User, command: Path, place: Path, arguments: list[str | Path], closed: str, mode: int
+) -> None:
+    (place / "dali" / closed).chmod(mode)
+    for verb in (["dali", "check", "--dali-home", place / "dali"], ["run", *arguments]):
+        done = we.run([command, *verb])
+        assert done.returncode == 4, done.stderr
+        assert f"user {WE.uid} may not read DALI in {place}/dali" in done.stderr
+        assert f"chmod -R go+rX {place}/dali" in done.stderr
+
+
+def test_a_folder_on_path_that_we_may_not_read_is_passed_by(
+    we: User, command: Path, place: Path
+) -> None:
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    done = we.run([command, "dali", "check"], PATH=f"{closed}:{we.environment['PATH']}")
+    assert done.returncode == 4, done.stderr
+    assert "there is no DALI here" in done.stderr and "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import math
 import os
 import resource
 from pathlib import Path
+from shlex import quote
 
 from dpam_hpc.errors import AlignerError
 
@@ -29,14 +30,40 @@ def find(home: str) -> Path:
         on_path = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
         places = [Path.home() / "src/Dali_v5/DaliLite.v5/bin", *on_path]
     for folder in places:
-        if (folder / "serialcompare").exists():
+        if os.path.exists(folder / "serialcompare"):
             _check_executable(folder)
             return folder.absolute()
+    if home:
+        _check_searchable(Path(home))
     where = f"in {home}" if home else "(DALI_HOME is not set, and none is on PATH)"
     raise AlignerError(f"there is no DALI here {where}", HOW_TO_GET)
 
 
+def _check_searchable(home: Path) -> None:
+    """AlignerError if it cannot be known what is in ``home``."""
+    for folder in (home / "bin", home):
+        try:
+            os.stat(folder / "serialcompare")
+        except PermissionError:
+            raise _not_readable(folder) from None
+        except OSError:
+            continue
+
+
+def _not_readable(folder: Path) -> AlignerError:
+    home = folder.parent if folder.name == "bin" else folder
+    return AlignerError(
+        f"user {os.geteuid()} may not read DALI in {folder}",
+        f"its owner lets others: chmod -R go+rX {quote(str(home))}, and chmod go+x for the folders"
+        " that it lies in",
+    )
+
+
 def _check_executable(folder: Path) -> None:
+    """AlignerError if a program is missing, or cannot be started, or copied to a node."""
+    there = [folder / name for name in PROGRAMS if os.path.exists(folder / name)]
+    if not all(os.access(program, os.R_OK) for program in there):
+        raise _not_readable(folder)
     missing = [name for name in PROGRAMS if not os.access(folder / name, os.X_OK)]
     if missing:
         raise AlignerError(
