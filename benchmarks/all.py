@@ -39,6 +39,7 @@ OURS_AT_16 = "--ways ours,ours-bundle --nodes 16 --latencies 10"
 """The slowest case by itself, since all cases take an hour and a half."""
 MODELS = "--targets A0A0K2WPR7,O05011"
 """AlphaFold models of usual length."""
+TRIED = "--targets A0A0K2WPR7 --candidates 24 --repeat 9"
 REPLAYED = "--targets r1bd2X,O05011 --candidates 3 --latencies 0,10 --nodes 1,4 --copies 3"
 BENCHMARKS = (
     Benchmark("help", "help.py"),
@@ -51,6 +52,7 @@ BENCHMARKS = (
     Benchmark("cores", "extremes.py", "--only cores"),
     Benchmark("head_to_head", "head_to_head.py", real=True),
     Benchmark("cpu", "cpu.py", real=True),
+    Benchmark("tried", "tried.py", TRIED, real=True),
     Benchmark("workers", "workers.py", real=True),
     Benchmark("extremes", "extremes.py", "--only memory,long,candidates", real=True),
     Benchmark("headline", "headline.py", f"{MODELS} --candidates 16", real=True, fuse=True),
