@@ -7,7 +7,6 @@ whole files of the steps before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dpam_hpc.align import aligner as aligners
@@ -21,12 +20,12 @@ from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
 from dpam_hpc.submit import submission
 from dpam_hpc.submit.earlier import over, records
+from dpam_hpc.submit.looking import look_at_all
 from dpam_hpc.submit.prepared import Prepared
 from dpam_hpc.submit.render import Renderer
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.stage_plan import planned_stage
 from dpam_hpc.submit.structures import layout, structures
-from dpam_hpc.submit.survey import READERS
 from dpam_hpc.target import WorkFolder, chosen_targets, read_targets_file
 
 Count = Callable[[int, int], None]
@@ -167,8 +166,7 @@ def _left(folder: WorkFolder, stage: Stage, chosen: Sequence[str], pending: set[
         except (OSError, StorageError):
             return True  # the node says what is wrong with it
 
-    with ThreadPoolExecutor(READERS) as readers:
-        return [t for t, left in zip(chosen, readers.map(is_left, chosen), strict=True) if left]
+    return [t for t, left in zip(chosen, look_at_all(is_left, chosen), strict=True) if left]
 
 
 def _left_of_dali(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dpam_hpc import cost
@@ -13,10 +12,11 @@ from dpam_hpc.pipeline.steps import Stage
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.settings import SubmitSettings
 from dpam_hpc.submit import databases, submission
+from dpam_hpc.submit.looking import look_at_all
 from dpam_hpc.submit.prepared import MEGABYTES_BESIDE, Prepared
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.shape import equal_tasks, shape
-from dpam_hpc.submit.survey import READERS, Survey, query_size
+from dpam_hpc.submit.survey import Survey, query_size
 from dpam_hpc.target import WorkFolder
 
 
@@ -40,8 +40,7 @@ def planned_stage(
     )
     at_once = max(1, min(cpus // stage.cpus, int((memory or 10**9) // stage.memory_mb)))
     found = Survey()
-    with ThreadPoolExecutor(READERS) as readers:
-        looks = list(readers.map(lambda target: _look(folder, stage, target), left))
+    looks = list(look_at_all(lambda target: _look(folder, stage, target), left))
     for target, (seconds, problem) in zip(left, looks, strict=True):
         found.costs.append((target, seconds * stage.cpus))
         if problem:

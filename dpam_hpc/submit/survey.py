@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dpam_hpc import cost
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.cost import TYPICAL_CANDIDATES, TYPICAL_TEMPLATE
+from dpam_hpc.submit.looking import look_at_all
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
-READERS = 16
-AT_ONCE = 32
-"""Targets that a reader is given at a time: one by one, threads cost more than the look."""
+COUNTED_AT_ONCE = 32
 
 Look = tuple[float, int, int, list[str]]
 """Of a target: predicted CPU seconds, pairs, residues of its templates, what is wrong with it."""
@@ -87,18 +85,18 @@ def survey(
     ``to_come``: earlier steps are still to write both, so that their absence is no problem.
     """
     found = Survey()
-    parts = [targets[begin : begin + AT_ONCE] for begin in range(0, len(targets), AT_ONCE)]
 
-    def look(part: Sequence[str]) -> list[Look]:
-        return [_look(folder, target, templates.lengths, to_come) for target in part]
+    def look(target: str) -> Look:
+        return _look(folder, target, templates.lengths, to_come)
 
-    with ThreadPoolExecutor(READERS) as readers:
-        for part, answers in zip(parts, readers.map(look, parts), strict=True):
-            for target, (seconds, pairs, residues, problems) in zip(part, answers, strict=True):
-                found.costs.append((target, seconds))
-                found.pairs += pairs
-                found.template_residues += residues
-                found.problems += [(target, problem) for problem in problems]
+    for target, (seconds, pairs, residues, problems) in zip(
+        targets, look_at_all(look, targets), strict=True
+    ):
+        found.costs.append((target, seconds))
+        found.pairs += pairs
+        found.template_residues += residues
+        found.problems += [(target, problem) for problem in problems]
+        if len(found.costs) % COUNTED_AT_ONCE == 0 or len(found.costs) == len(targets):
             on_count(len(found.costs), len(targets))
     return found
 

@@ -114,7 +114,7 @@ def test_sharded_queries_are_found_in_both_places(data: Path, tmp_path: Path) ->
 def test_counting_tells_how_far_it_is(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dpam_hpc.submit.survey.AT_ONCE", 2)
+    monkeypatch.setattr("dpam_hpc.submit.survey.COUNTED_AT_ONCE", 2)
     told: list[tuple[int, int]] = []
     names = [f"P{n}" for n in range(5)]
     for name in names:
