@@ -71,7 +71,7 @@ def init(
     if asking and not asking.confirm(settled, path):
         print("nothing was written")
         return
-    settings_file.write(path, settings_file.text(settled))
+    before = settings_file.write(path, settings_file.text(settled))
     steps = settings_file.next_commands(
         settled, finding.is_cluster(finding.known_site(settled.value("platform")))
     )
@@ -82,6 +82,7 @@ def init(
         return
     if not asking:
         show(settled, print)
-    print(f"{printable(str(path))} is written. Next:")
+    kept = f" (what was there is {before.name})" if before else ""
+    print(f"{printable(str(path))} is written{kept}. Next:")
     for command, why in steps:
         print(f"  {printable(command)}   # {why}")

@@ -70,8 +70,11 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def write(path: Path, content: str) -> None:
-    """Write it whole or not at all; a link is replaced, not followed."""
+def write(path: Path, content: str) -> Path | None:
+    """Write it whole or not at all; a link is replaced, not followed.
+
+    What was there goes by the returned name from then on.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -79,11 +82,28 @@ def write(path: Path, content: str) -> None:
             # Whatever the umask: one that a group may write would not be believed.
             os.fchmod(handle, 0o644)
             file.flush()
+        before = _kept(path)
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+    return before
+
+
+def _kept(path: Path) -> Path | None:
+    """Another name of a settings file that is to be replaced; None if there is none."""
+    before = path.with_name(f"{path.name}.old")
+    with suppress(FileNotFoundError):
+        os.unlink(before)
+    try:
+        os.link(path, before, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a file system without links
+        with open(before, "xb") as copy:
+            copy.write(path.read_bytes())
+    return before
 
 
 def next_commands(settled: Settled, on_cluster: bool) -> list[tuple[str, str]]:

@@ -116,6 +116,41 @@ def test_a_job_is_not_waited_for_without_end(tmp_path: Path, state: JobState, to
     assert scheduler.cancelled == ["7"]
 
 
+class Busy(Silent):
+    """It does not say where a job stands, but for the times when it does."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__(JobState.RUNNING)
+        self.folder = Path("/nowhere")
+        self._silent = silent
+
+    def status(self, jobs: object) -> list[JobStatus]:
+        self._silent -= 1
+        if self._silent >= 0:
+            raise SchedulerError("squeue is silent")
+        (self.folder / "answer.json").write_text("{}")
+        return super().status(jobs)
+
+
+def test_a_scheduler_that_is_busy_does_not_end_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpam_hpc.submit.on_node.LOOK_EVERY", 0.01)
+    scheduler: Any = Busy(3)
+    asked = OnNode(SubmitSettings(work_dir=tmp_path), shipped("generic"), scheduler)
+    scheduler.folder = asked.folder
+    assert asked.ask(["doctor"], Renderer(), 60) == b"{}"
+    assert scheduler.cancelled == []
+
+
+def test_a_scheduler_that_stays_silent_is_told_at_the_end(tmp_path: Path) -> None:
+    scheduler: Any = Busy(1000)
+    asked = OnNode(SubmitSettings(work_dir=tmp_path), shipped("generic"), scheduler)
+    with pytest.raises(SchedulerError, match="squeue is silent"):
+        asked.ask(["doctor"], Renderer(), 0.1)
+    assert scheduler.cancelled == ["7"]
+
+
 class Refusing(Silent):
     def submit(self, script: Path, arguments: object) -> str:
         raise SchedulerError("no")

@@ -227,9 +227,13 @@ def test_a_file_that_is_replaced_keeps_its_other_settings(desk: Desk, stand_in: 
     assert {name: desk.settings().get(name) for name in others} == others
     desk.call("--force")
     assert desk.file.read_text() == once
-    desk.file.write_text("time = 04:00:00\nbundle = 'x'\n")
-    desk.call("--force")
+    wrong = "time = 04:00:00\nbundle = 'x'\n"
+    desk.file.write_text(wrong)
+    assert f"{desk.file} is written (what was there is dpam-hpc.toml.old)" in (
+        desk.call("--force").stdout
+    )
     assert set(desk.settings()) == {"data_dir", "platform"}
+    assert desk.file.with_name("dpam-hpc.toml.old").read_text() == wrong
     sif(desk.work / "dpam.sif", X86_64)
     desk.file.write_text("no_image = true\ncpus = 3\n")
     desk.call("--force", "--platform", "tacc-frontera", "--image", desk.work / "dpam.sif")
