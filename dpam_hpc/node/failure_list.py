@@ -27,10 +27,10 @@ class FailureList:
         self._write(_row(record), "a")
 
     def _write(self, rows: str, mode: str) -> None:
-        if not rows:
-            self._path.unlink(missing_ok=True)
-            return
         try:
+            if not rows:
+                self._path.unlink(missing_ok=True)
+                return
             with self._path.open(mode, errors="backslashreplace") as file:
                 if not file.tell():
                     file.write("\t".join(COLUMNS) + "\n")

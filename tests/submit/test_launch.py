@@ -60,7 +60,10 @@ def submit(
 @pytest.fixture
 def planned(work: Work, stand_in: Path, scratch: Path) -> RunDir:
     """A run of one task whose launcher the test starts by itself."""
-    made = RunDir.create(work.root)
+    return make_plan(RunDir.create(work.root), work, stand_in, scratch)
+
+
+def make_plan(made: RunDir, work: Work, stand_in: Path, scratch: Path) -> RunDir:
     tasks = made.write_targets([[(target, 1.0) for target in TARGETS]])
     settings = {
         "work_dir": str(work.root),
@@ -71,8 +74,8 @@ def planned(work: Work, stand_in: Path, scratch: Path) -> RunDir:
         "dali_workers": 2,
         "grace": 1.0,
     }
-    plan = Plan("local", "local", "array", 1, 2, 60, tasks, [Job("job.sh", 0, 1)], settings, {})
-    made.write_plan(plan)
+    jobs = [Job("job.sh", 0, 1)]
+    made.write_plan(Plan("local", "local", "array", 1, 2, 60, tasks, jobs, settings, {}))
     return made
 
 
@@ -364,3 +367,23 @@ def test_a_later_start_takes_over_from_one_that_lives(planned: RunDir, work: Wor
     _, stderr = first.communicate(timeout=PATIENCE)
     assert first.returncode in (0, 5), stderr
     work.expect_whole()
+
+
+def test_a_target_held_back_in_a_chain_is_done_by_a_later_start(
+    work: Work, stand_in: Path, scratch: Path
+) -> None:
+    planned = make_plan(
+        RunDir.create(work.root, "20260101-000000-0000.s2"), work, stand_in, scratch
+    )
+    candidates = work.root / "O05011_hits4Dali"
+    content = candidates.read_text()
+    candidates.unlink()
+    launch(planned)
+    assert sorted(outcomes(planned)) == [("A0A0K2WPR7", "done"), ("O05011", "held")]
+    told = planned.task_folder(0) / "failures.tsv"
+    assert "held back, step 6 is not done" in told.read_text()
+
+    candidates.write_text(content)
+    assert launch(planned).returncode == 0
+    assert outcomes(planned)[-1] == ("O05011", "done")
+    assert not told.exists()
