@@ -60,7 +60,7 @@ def pack(source: Path, commit: str, to: Path) -> None:
         return
     if not source.is_dir():
         raise ImageError(f"there is no {source}")
-    if _is_repository(source) and _git("-C", source, "cat-file", "-e", f"{commit}^{{commit}}"):
+    if _is_repository(source) and not _git("-C", source, "cat-file", "-e", f"{commit}^{{commit}}"):
         _archive(source, commit, to)
         return
     with tarfile.open(to, "w") as tar:
@@ -71,32 +71,36 @@ def pack(source: Path, commit: str, to: Path) -> None:
 def clone(home: str, commit: str, to: Path, work: Path) -> None:
     """Write a tar of one commit of a repository elsewhere, with ``work`` to work in; ImageError."""
     repository = work / "repository"
-    if not (
+    if said := (
         _git("init", "--quiet", "--bare", repository)
-        and _git("-C", repository, "fetch", "--quiet", "--depth", "1", home, commit)
+        or _git("-C", repository, "fetch", "--quiet", "--depth", "1", home, commit)
     ):
-        raise ImageError(f"{home} does not give commit {commit[:12]}")
+        raise ImageError(f"{home} does not give commit {commit[:12]}: {said}")
     _archive(repository, commit, to)
 
 
 def _archive(repository: Path, commit: str, to: Path) -> None:
-    if not _git("-C", repository, "archive", "--format=tar", "-o", to, commit):
-        raise ImageError(f"git cannot pack commit {commit[:12]} of {repository}")
+    # git looks for a relative path from the repository on.
+    if said := _git("-C", repository, "archive", "--format=tar", "-o", to.absolute(), commit):
+        raise ImageError(f"git cannot pack commit {commit[:12]} of {repository}: {said}")
 
 
 def _is_repository(folder: Path) -> bool:
     return (folder / ".git").exists() or (folder / "objects").is_dir()
 
 
-def _git(*arguments: str | Path) -> bool:
+def _git(*arguments: str | Path) -> str:
+    """Why it failed, by its own words; empty if it did not."""
     # A repository of another owner is read, not run: its hooks and settings do nothing here.
     command = ["git", "-c", "safe.directory=*", *map(str, arguments)]
     try:
-        return capture(command, timeout=GIT_SECONDS).returncode == 0
+        done = capture(command, timeout=GIT_SECONDS)
     except FileNotFoundError:
         raise ImageError("there is no git on this machine", "install git") from None
     except TimedOut as error:
         raise ImageError(str(error)) from None
+    said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+    return said if done.returncode else ""
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -99,6 +99,25 @@ def test_a_folder_a_commit_and_a_tar_of_the_same_are_the_same(tmp_path: Path) ->
     assert found == {tree.sha256(packed(tmp_path / "expected", ENTRIES))}
 
 
+def test_an_archive_is_written_where_a_relative_path_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository(tmp_path / "repository")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sources").mkdir()
+    tree.pack(Path("repository"), commit, Path("sources", "a.tar"))
+    home = str(tmp_path / "repository")
+    tree.clone(home, commit, Path("sources", "b.tar"), Path("sources"))
+    found = {tree.sha256(tmp_path / "sources" / name) for name in ("a.tar", "b.tar")}
+    assert found == {tree.sha256(packed(tmp_path / "expected", ENTRIES))}
+
+
+def test_git_says_why_a_commit_cannot_be_packed(tmp_path: Path) -> None:
+    commit = repository(tmp_path / "repository")
+    with pytest.raises(ImageError, match=r"git cannot pack commit .*: .*No such file"):
+        tree.pack(tmp_path / "repository", commit, tmp_path / "absent" / "a.tar")
+
+
 def test_a_repository_without_the_commit_gives_what_is_checked_out(tmp_path: Path) -> None:
     repository(tmp_path / "repository")
     tree.pack(tmp_path / "repository", "0" * 40, tmp_path / "a.tar")
