@@ -6,6 +6,8 @@ import json
 import stat
 from pathlib import Path
 
+from dpam_hpc.pipeline.steps import STEPS
+
 PROGRAM = """#!{python} -IS
 import json, subprocess, sys
 from itertools import groupby
@@ -43,6 +45,26 @@ def make(folder: Path, made_up: Path, real: Path, python: str) -> Path:
 def real_calls(folder: Path) -> list[tuple[str, list[str]]]:
     """Targets and steps that the real dpam was called for."""
     return [tuple(json.loads(line)) for line in (folder / "calls").read_text().splitlines()]
+
+
+def lay_inputs(work: Path, golden: Path, target: str, sharded: bool = False) -> None:
+    """A golden protein with a PAE, and what steps 2 and 3 leave, made up of its candidates."""
+    pdb = (golden / f"{target}.pdb").read_text()
+    (work / f"{target}.pdb").write_text(pdb)
+    residues = len({line[22:27] for line in pdb.splitlines() if line.startswith("ATOM")})
+    errors = [[abs(a - b) % 31 for b in range(residues)] for a in range(residues)]
+    (work / f"{target}.json").write_text(json.dumps([{"predicted_aligned_error": errors}]))
+    if sharded:
+        (work / STEPS[1].folder).mkdir(exist_ok=True)
+    candidates = (golden / f"{target}_hits4Dali").read_text().split()
+    found = [f"{target}\t{c}.pdb\t0.5\t90\t9\t1\t1\t90\t1\t90\t1e-3\t99\n" for c in candidates]
+    for number, ending, content in (
+        (2, ".hhsearch", "Query\n\nno hits\n"),
+        (3, ".foldseek", "".join(found)),
+    ):
+        folder = work / STEPS[number].folder if sharded else work
+        folder.mkdir(exist_ok=True)
+        (folder / f"{target}{ending}").write_text(content)
 
 
 def lay_reference_data(data: Path, golden: Path) -> None:

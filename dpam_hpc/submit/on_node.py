@@ -57,7 +57,7 @@ class OnNode:
         try:
             self.job = self._scheduler.submit(script, [])
         except SchedulerError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove()
             raise
         say(f"job {self.job} is submitted; waiting up to {patience:.0f} s for it")
         try:
@@ -67,8 +67,13 @@ class OnNode:
             with suppress(SchedulerError):
                 self._scheduler.cancel([self.job])
             raise
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove()
         return answer
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # others are at work in it
+            self.folder.parent.rmdir()
 
     def _write(self, command: Sequence[str], renderer: Renderer) -> Path:
         if not self._settings.work_dir.is_dir():

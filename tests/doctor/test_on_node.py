@@ -141,6 +141,7 @@ def test_a_scheduler_that_is_busy_does_not_end_the_job(
     scheduler.folder = asked.folder
     assert asked.ask(["doctor"], Renderer(), 60) == b"{}"
     assert scheduler.cancelled == []
+    assert not asked.folder.parent.exists()
 
 
 def test_a_scheduler_that_stays_silent_is_told_at_the_end(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_submission_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     asked = OnNode(SubmitSettings(work_dir=tmp_path), shipped("generic"), scheduler)
     with pytest.raises(SchedulerError, match="no"):
         asked.ask(["doctor"], Renderer(), 1)
-    assert not asked.folder.exists()
+    assert not asked.folder.parent.exists()
 
 
 def test_what_is_no_number_of_seconds_is_not_waited_for(tmp_path: Path) -> None:

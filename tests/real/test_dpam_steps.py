@@ -53,22 +53,11 @@ def test_a_golden_protein_goes_from_its_structure_to_its_domains(
     work.mkdir()
 
     def place(number: int, ending: str) -> Path:
-        folder = work / STEPS[number].folder if sharded else work
-        folder.mkdir(exist_ok=True)
-        return folder / f"{PROTEIN}{ending}"
+        return (work / STEPS[number].folder if sharded else work) / f"{PROTEIN}{ending}"
 
-    shutil.copyfile(golden / f"{PROTEIN}.pdb", work / f"{PROTEIN}.pdb")
-    residues = 341
-    errors = [[abs(a - b) % 31 for b in range(residues)] for a in range(residues)]
-    pae = json.dumps([{"predicted_aligned_error": errors}])
-    (work / f"{PROTEIN}.json").write_text(pae)
+    mixed_dpam.lay_inputs(work, golden, PROTEIN, sharded)
     candidates = (golden / f"{PROTEIN}_hits4Dali").read_text().split()
-    if sharded:
-        place(1, "")
-    place(2, ".hhsearch").write_text("Query\n\nno hits\n")
-    place(3, ".foldseek").write_text(
-        "".join(f"{PROTEIN}\t{c}.pdb\t0.5\t90\t9\t1\t1\t90\t1\t90\t1e-3\t99\n" for c in candidates)
-    )
+    residues = 341
     data = fake_dpam.make_data(tmp_path / "data", {}, golden / "ECOD70")
     mixed_dpam.lay_reference_data(data, golden)
     scratch = tmp_path / "scratch"

@@ -2,12 +2,14 @@
 
 DPAM_HPC_DPAM names the ``dpam`` command of an installed dpam_c2, DPAM_HPC_GOLDEN the golden data,
 DALI_HOME the real DALI: then the golden proteins go through real steps 7 and 8.
+DPAM_HPC_WHOLE_IMAGE names an image with both: then they go through steps 1 and 4 to 13 in it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 DPAM = os.environ.get("DPAM_HPC_DPAM", "")
 GOLDEN = os.environ.get("DPAM_HPC_GOLDEN", "")
 DALI_HOME = os.environ.get("DALI_HOME", "")
+IMAGE = os.environ.get("DPAM_HPC_WHOLE_IMAGE", "")
 A, B, C = replay.PROTEINS[:3]
 
 
@@ -185,3 +188,47 @@ def test_the_golden_proteins_go_through_real_steps_7_and_8(
         assert b"\t1.0\t1.0\t" not in ours.splitlines()[1], "with percentiles of their own"
     real = [steps for target, steps in mixed_dpam.real_calls(site.folder / "mixed")]
     assert real == [["ANALYZE_DALI"]] * len(targets)
+
+
+@pytest.mark.real
+@pytest.mark.apptainer
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(
+    not (IMAGE and GOLDEN), reason="set DPAM_HPC_WHOLE_IMAGE and DPAM_HPC_GOLDEN (docs/testing.md)"
+)
+def test_the_golden_proteins_go_through_steps_1_to_13_from_the_image(
+    cluster: Cluster, user_python: Path
+) -> None:
+    """With the image's own DALI and dpam; what steps 2 and 3 leave is made up."""
+    golden, image = Path(GOLDEN), Path(IMAGE)
+    targets = sorted(path.name.removesuffix(HITS) for path in (golden / "hits").iterdir())
+    site = Site(cluster, user_python, "array", image)
+    work, reference = site.folder / "work", site.folder / "reference"
+    work.mkdir()
+    reference.mkdir()
+    data = fake_dpam.make_data(site.folder / "data", {}, golden / "ECOD70")
+    mixed_dpam.lay_reference_data(data, golden)
+    for target in targets:
+        mixed_dpam.lay_inputs(work, golden, target)
+        shutil.copyfile(golden / "hits" / f"{target}{HITS}", reference / f"{target}{HITS}")
+    cluster.user.own(site.folder)
+    site.call(
+        "submit", work, "--steps", "1,4-13", "--platform", "tests", "--data-dir", data,
+        "--image", image, "--dali-workers", "2", "--time", "120", "--wait", timeout=1700,
+    )  # fmt: skip
+    found = site.status(work)
+    assert (found["done"], found["failed"], found["left"]) == (len(targets), 0, 0)
+    for target in targets:
+        hits = (work / f"{target}{HITS}").read_text()
+        as_upstream = re.sub(r"^(>.*\t)\d+$", r"\g<1>0", hits, flags=re.MULTILINE)
+        assert as_upstream == (golden / "hits" / f"{target}{HITS}").read_text(), target
+        alone = cluster.run(
+            ["apptainer", "exec", "--containall", "--no-home", "--bind", site.folder, image,
+             "dpam", "run", target, "--steps", "ANALYZE_DALI", "--flat",
+             "--working-dir", reference, "--data-dir", data],
+            timeout=100,
+        )  # fmt: skip
+        assert alone.returncode == 0, alone.stdout + alone.stderr
+        good = (work / f"{target}_good_hits").read_bytes()
+        assert good == (reference / f"{target}_good_hits").read_bytes(), target
+        assert (work / f"{target}.step13_domains").exists(), target
