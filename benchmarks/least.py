@@ -71,6 +71,13 @@ def in_place(folder: SharedFolder, handle: int, target: str) -> None:
     assert folder.link("a.done", f"{target}.done")
 
 
+def in_place_unsynced(folder: SharedFolder, handle: int, target: str) -> None:
+    """Written under its name, and not put on the disk."""
+    read_inputs(folder, target)
+    write(handle, f"{target}_hits", sync=False)
+    assert folder.link("a.done", f"{target}.done")
+
+
 def unmarked(folder: SharedFolder, _handle: int, target: str) -> None:
     """No marker."""
     read_inputs(folder, target)
@@ -122,6 +129,7 @@ WAYS = (
     Way("marker a symbolic link", "it hangs on one other file", symbolic_marker),
     Way("hits not flushed", "a server's crash leaves half a file", unsynced),
     Way("hits written in place", "half a file can be read", in_place),
+    Way("names known, hits in place, not flushed", "all three at once", in_place_unsynced, True),
     Way("hits of a nameless file", "NFS and FUSE have none", nameless),
     Way("no marker", "dpam does not go on by itself", unmarked),
 )
