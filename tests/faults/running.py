@@ -24,7 +24,7 @@ from dpam_hpc import journal
 from dpam_hpc.align import hits
 from dpam_hpc.errors import ExitCode
 from dpam_hpc.node import run_lock
-from dpam_hpc.node.scratch import PREFIX
+from dpam_hpc.node.scratch import ABANDONED_AFTER, CLAIM, PREFIX
 from dpam_hpc.node.worker import PROCESS_NAME
 from dpam_hpc.run_dir import Plan as RunPlan
 from dpam_hpc.run_dir import RunDir, journals
@@ -157,6 +157,13 @@ class World:
         """Remove what is this user's."""
         for path in self.scratch.glob(f"*{PREFIX}{os.getuid()}-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+    def pass_a_minute(self) -> None:
+        """Between two starts: what somebody removed by half is then known for dead."""
+        for path in self.scratch.glob(f"*{PREFIX}{os.getuid()}-*"):
+            if not (path / CLAIM).exists():
+                long_ago = time.time() - 2 * ABANDONED_AFTER
+                os.utime(path, (long_ago, long_ago))
 
     @staticmethod
     def fill(folder: Path) -> None:
@@ -474,6 +481,7 @@ def _until_done(world: World, log: IO[str]) -> None:
         print(f"  start {number} ended with {code}: {start.stderr.strip()[-300:]}", file=log)
         world.expect_no_process(f"after start {number}")
         world.expect_honest()
+        world.pass_a_minute()
         # Where two were started, the second has the rank of the next.
         restart += 2
         if code == ExitCode.FAILURES:
