@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpam_hpc.pipeline.steps import AT_EACH_START, DALI, STEPS
 from dpam_hpc.settings import SubmitSettings
+from dpam_hpc.submit import links
 
 
 def problems(settings: SubmitSettings, steps: Sequence[int]) -> list[str]:
@@ -40,20 +41,20 @@ def command(settings: SubmitSettings) -> str:
     return os.path.abspath(found) if "/" in found else found  # jobs start in another folder
 
 
-def outside(data_dir: Path, steps: Sequence[int]) -> list[Path]:
-    """Folders that links in the data folder lead to, which a container must be given too."""
-    root = data_dir.resolve()
-    found: dict[Path, None] = {}
+def behind(data_dir: Path, steps: Sequence[int]) -> set[str]:
+    """Folders that links in the data folder lead to."""
+    found: set[str] = set()
     for names, _ in _needed(steps):
         for name in names:
             path = data_dir / name
+            if name.endswith("/"):
+                found.update(links.behind_folder(path))
+                continue
             # The files of a database lie together, and may be links one by one.
-            beside = path.parent.glob(f"{path.name.partition('_cs219')[0]}*")
-            for each in [path] if name.endswith("/") else beside:
-                real = each.resolve()
-                if real.exists() and not real.is_relative_to(root):
-                    found[real if real.is_dir() else real.parent] = None
-    return list(found)
+            for each in path.parent.glob(f"{path.name.partition('_cs219')[0]}*"):
+                found.update(links.behind_file(each))
+            found.update(links.behind_folder(path.parent))
+    return found
 
 
 def _needed(steps: Sequence[int]) -> Iterator[tuple[list[str], str]]:

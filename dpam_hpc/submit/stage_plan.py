@@ -11,12 +11,12 @@ from dpam_hpc.pipeline.outputs import PAE, READ_PAE
 from dpam_hpc.pipeline.steps import Stage
 from dpam_hpc.platforms.model import Platform
 from dpam_hpc.settings import SubmitSettings
-from dpam_hpc.submit import databases, submission
+from dpam_hpc.submit import databases, links, submission
 from dpam_hpc.submit.looking import look_at_all
 from dpam_hpc.submit.prepared import MEGABYTES_BESIDE, Prepared
 from dpam_hpc.submit.scheduler import Scheduler
 from dpam_hpc.submit.shape import equal_tasks, shape
-from dpam_hpc.submit.survey import Survey, query_size
+from dpam_hpc.submit.survey import Look, Survey, query
 from dpam_hpc.target import WorkFolder
 
 
@@ -41,13 +41,13 @@ def planned_stage(
     at_once = max(1, min(cpus // stage.cpus, int((memory or 10**9) // stage.memory_mb)))
     found = Survey()
     looks = list(look_at_all(lambda target: _look(folder, stage, target), left))
-    for target, (seconds, problem) in zip(left, looks, strict=True):
-        found.costs.append((target, seconds * stage.cpus))
-        if problem:
-            found.problems.append((target, problem))
+    for target, seen in zip(left, looks, strict=True):
+        found.costs.append((target, seen.seconds * stage.cpus))
+        found.problems += [(target, problem) for problem in seen.problems]
+        found.behind.update(seen.behind)
     multi_node, limits, more = submission.means(settings, platform, scheduler)
     total = sum(seconds for _, seconds in found.costs)
-    longest = max(seconds for seconds, _ in looks)
+    longest = max(seen.seconds for seen in looks)
     planned = shape(total, len(left), at_once * stage.cpus, limits, multi_node, longest)
     parts = equal_tasks(found.costs, planned.tasks)
     if platform.is_exclusive(settings.partition):
@@ -76,18 +76,23 @@ def planned_stage(
             skip_addss=settings.skip_addss,
             command=(databases.command(settings),),
         ),
-        tuple(databases.outside(settings.data_dir, stage.numbers)),
+        submission.linked(
+            settings, {*databases.behind(settings.data_dir, stage.numbers), *found.behind}
+        ),
         remarks + more + told,
     )
 
 
-def _look(folder: WorkFolder, stage: Stage, target: str) -> tuple[float, str]:
+def _look(folder: WorkFolder, stage: Stage, target: str) -> Look:
     """Predicted wall seconds of a target, and what is wrong with it already."""
     try:
-        size = query_size(folder, target, or_cif=True)
+        size, behind = query(folder, target, or_cif=True)
     except OSError:
-        return stage.seconds(0), f"no {target}.cif and no {target}.pdb"
-    problem = ""
-    if set(READ_PAE) & set(stage.numbers) and not (folder.root / f"{target}{PAE}").exists():
-        problem = f"no {target}.json with its PAE, which steps 12 and 13 read"
-    return stage.seconds(cost.residues(size)), problem
+        return Look(stage.seconds(0), problems=(f"no {target}.cif and no {target}.pdb",))
+    problems: tuple[str, ...] = ()
+    if set(READ_PAE) & set(stage.numbers):
+        pae = folder.root / f"{target}{PAE}"
+        if not pae.exists():
+            problems = (f"no {target}.json with its PAE, which steps 12 and 13 read",)
+        behind += tuple(links.behind_file(pae))
+    return Look(stage.seconds(cost.residues(size)), problems=problems, behind=behind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dpam_hpc import __version__, cost
@@ -15,7 +16,7 @@ from dpam_hpc.probe import choosing
 from dpam_hpc.probe.meaning import Order
 from dpam_hpc.run_dir import Plan, RunDir
 from dpam_hpc.settings import SubmitSettings, available_cpus
-from dpam_hpc.submit import preflight
+from dpam_hpc.submit import links, preflight
 from dpam_hpc.submit.earlier import over, records
 from dpam_hpc.submit.prepared import Prepared
 from dpam_hpc.submit.render import Renderer
@@ -117,8 +118,17 @@ def planned_alignment(
         done_before,
         order,
         identify(settings.image) if settings.image else None,
+        binds=linked(settings, known.behind | found.behind),
         remarks=remarks,
     )
+
+
+def linked(settings: SubmitSettings, folders: Iterable[str]) -> tuple[Path, ...]:
+    """What an image must be given beside the folders of the settings; ConfigError."""
+    if not settings.image:
+        return ()
+    given = (settings.work_dir, settings.data_dir)
+    return tuple(links.outside(folders, [path for path in given if path is not None]))
 
 
 def scratch_order(settings: SubmitSettings, platform: Platform) -> tuple[Order, list[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,23 +13,36 @@ from pathlib import Path
 from dpam_hpc import cost
 from dpam_hpc.bundle import Bundle
 from dpam_hpc.cost import TYPICAL_CANDIDATES, TYPICAL_TEMPLATE
+from dpam_hpc.submit import links
 from dpam_hpc.submit.looking import look_at_all
 from dpam_hpc.target import CANDIDATES_SUFFIX, WorkFolder
 
 COUNTED_AT_ONCE = 32
 
-Look = tuple[float, int, int, list[str]]
-"""Of a target: predicted CPU seconds, pairs, residues of its templates, what is wrong with it."""
+
+@dataclass(frozen=True)
+class Look:
+    """Of a target: predicted CPU seconds, pairs, residues of its templates; a problem; links."""
+
+    seconds: float = 0.0
+    pairs: int = 0
+    template_residues: int = 0
+    problems: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
 
 
 @dataclass
 class Survey:
-    """Targets with their predicted CPU seconds; ``problems`` of those that will be failures."""
+    """Targets with their predicted CPU seconds; ``problems`` of those that will be failures.
+
+    ``behind`` are folders that links among the inputs lead to.
+    """
 
     costs: list[tuple[str, float]] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     pairs: int = 0
     template_residues: int = 0
+    behind: set[str] = field(default_factory=set)
 
     @property
     def mean_template(self) -> float:
@@ -40,23 +55,34 @@ class Survey:
 
 
 class Templates:
-    """Which templates there are, and their lengths as far as dpam's ECOD_length tells."""
+    """Which templates there are, and their lengths as far as dpam's ECOD_length tells.
+
+    ``behind`` are folders that links among them lead to.
+    """
 
     def __init__(self, data_dir: Path | None, bundle: Path | None) -> None:
-        self.lengths = dict.fromkeys(_known(data_dir, bundle), TYPICAL_TEMPLATE)
+        self.behind: set[str] = set()
+        if data_dir is not None:
+            self.behind.update(links.behind_folder(data_dir / "ECOD70"))
+        self.lengths = dict.fromkeys(self._known(data_dir, bundle), TYPICAL_TEMPLATE)
         if data_dir is not None:
             for name, residues in _ecod_lengths(data_dir / "ECOD_length"):
                 if name in self.lengths:
                     self.lengths[name] = residues
 
-
-def _known(data_dir: Path | None, bundle: Path | None) -> Iterable[str]:
-    if bundle is not None:
-        return Bundle(bundle).templates()
-    if data_dir is None:
-        return []
-    with os.scandir(data_dir / "ECOD70") as entries:
-        return [entry.name[:-4] for entry in entries if entry.name.endswith(".pdb")]
+    def _known(self, data_dir: Path | None, bundle: Path | None) -> Iterable[str]:
+        if bundle is not None:
+            return Bundle(bundle).templates()
+        if data_dir is None:
+            return []
+        names = []
+        with os.scandir(data_dir / "ECOD70") as entries:
+            for entry in entries:
+                if entry.name.endswith(".pdb"):
+                    names.append(entry.name[:-4])
+                    if entry.is_symlink():  # which the listing tells
+                        self.behind.update(links.behind_file(entry.path))
+        return names
 
 
 def _ecod_lengths(path: Path) -> Iterable[tuple[str, int]]:
@@ -89,13 +115,12 @@ def survey(
     def look(target: str) -> Look:
         return _look(folder, target, templates.lengths, to_come)
 
-    for target, (seconds, pairs, residues, problems) in zip(
-        targets, look_at_all(look, targets), strict=True
-    ):
-        found.costs.append((target, seconds))
-        found.pairs += pairs
-        found.template_residues += residues
-        found.problems += [(target, problem) for problem in problems]
+    for target, seen in zip(targets, look_at_all(look, targets), strict=True):
+        found.costs.append((target, seen.seconds))
+        found.pairs += seen.pairs
+        found.template_residues += seen.template_residues
+        found.problems += [(target, problem) for problem in seen.problems]
+        found.behind.update(seen.behind)
         if len(found.costs) % COUNTED_AT_ONCE == 0 or len(found.costs) == len(targets):
             on_count(len(found.costs), len(targets))
     return found
@@ -103,19 +128,19 @@ def survey(
 
 def _look(folder: WorkFolder, target: str, lengths: dict[str, int], to_come: bool) -> Look:
     try:
-        size = query_size(folder, target, or_cif=to_come)
+        size, behind = query(folder, target, or_cif=to_come)
     except OSError:
-        return 0.0, 0, 0, [f"no {target}.pdb"]
+        return Look(problems=(f"no {target}.pdb",))
     name = f"{target}{CANDIDATES_SUFFIX}"
     try:
-        path = f"{folder.candidates_folder}/{name}"
-        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
-            candidates = file.read().decode(errors="replace").split()
+        text, more = _read(f"{folder.candidates_folder}/{name}")
     except OSError as error:
         if to_come and isinstance(error, FileNotFoundError):
             residues = TYPICAL_CANDIDATES * TYPICAL_TEMPLATE
-            return cost.seconds(cost.residues(size), residues), TYPICAL_CANDIDATES, 0, []
-        return 0.0, 0, 0, [f"{name}: {error.strerror}"]
+            seconds = cost.seconds(cost.residues(size), residues)
+            return Look(seconds, TYPICAL_CANDIDATES, behind=behind)
+        return Look(problems=(f"{name}: {error.strerror}",))
+    candidates = text.decode(errors="replace").split()
     problems = []
     try:
         residues = sum(map(lengths.__getitem__, candidates))
@@ -125,23 +150,41 @@ def _look(folder: WorkFolder, target: str, lengths: dict[str, int], to_come: boo
         problems.append(f"unknown templates: {_some(unknown)}")
     if candidates and size == 0:
         problems.append(f"{target}.pdb is empty")
-    return cost.seconds(cost.residues(size), residues), len(candidates), residues, problems
+    seconds = cost.seconds(cost.residues(size), residues)
+    return Look(seconds, len(candidates), residues, tuple(problems), behind + more)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # one that is a pipe would be waited for
+def query(folder: WorkFolder, target: str, *, or_cif: bool = False) -> tuple[int, tuple[str, ...]]:
+    """Bytes of a query's PDB file, and the folders behind it if it is a link; OSError.
 
-
-def query_size(folder: WorkFolder, target: str, *, or_cif: bool = False) -> int:
-    """Bytes of a query's PDB file, or of the CIF file, of which dpam makes it; OSError."""
+    ``or_cif``: or of the CIF file, of which dpam makes it.
+    """
     last: OSError | None = None
     places = [f"{place}/{target}.pdb" for place in folder.query_folders]
     for path in (*places, *([f"{folder.root}/{target}.cif"] if or_cif else [])):
         try:
-            return os.stat(path).st_size
+            found = os.lstat(path)
+            if not stat.S_ISLNK(found.st_mode):
+                return found.st_size, ()
+            return os.stat(path).st_size, tuple(links.behind_file(path))
         except OSError as error:
             last = error
     raise last or FileNotFoundError(target)
+
+
+def _read(path: str) -> tuple[bytes, tuple[str, ...]]:
+    """A file's content, and the folders behind it if it is a link; a pipe is not waited for."""
+    behind: tuple[str, ...] = ()
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW)  # one operation, unless it is a link
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        handle = os.open(path, flags)
+        behind = tuple(links.behind_file(path))
+    with open(handle, "rb", buffering=0) as file:
+        return file.read(), behind
 
 
 def _some(names: list[str]) -> str:

@@ -212,10 +212,13 @@ def test_the_golden_proteins_go_through_steps_1_to_13_from_the_image(
         mixed_dpam.lay_inputs(work, golden, target)
         shutil.copyfile(golden / "hits" / f"{target}{HITS}", reference / f"{target}{HITS}")
     cluster.user.own(site.folder)
-    site.call(
-        "submit", work, "--steps", "1,4-13", "--platform", "tests", "--data-dir", data,
-        "--image", image, "--dali-workers", "2", "--time", "120", "--wait", timeout=1700,
+    done = cluster.run(
+        [site.command, "submit", work, "--steps", "1,4-13", "--platform", "tests",
+         "--data-dir", data, "--image", image, "--dali-workers", "2", "--time", "120", "--wait"],
+        timeout=1700, **site.environment,
     )  # fmt: skip
+    logs = [p.read_text() for p in work.glob(".dpam-hpc/runs/*/logs/**/*") if p.is_file()]
+    assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
     found = site.status(work)
     assert (found["done"], found["failed"], found["left"]) == (len(targets), 0, 0)
     for target in targets:

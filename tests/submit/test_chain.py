@@ -16,7 +16,7 @@ import pytest
 from dpam_hpc.pipeline.steps import ALL, DALI, STEPS
 from dpam_hpc.run_dir import RunDir
 from dpam_hpc.settings import SubmitSettings
-from dpam_hpc.submit import databases
+from dpam_hpc.submit import databases, links
 from tests import fake_dpam, replay, schemas
 from tests.conftest import HITS, environment, run
 from tests.pipeline_site import TARGETS, Site, contents, dpams, failures, make_site, until
@@ -414,8 +414,11 @@ def test_links_to_databases_are_bound_into_the_container(login: Login, tmp_path:
     name = "UniRef30_2023_02_cs219.ffdata"
     (login.site.data / name).rename(elsewhere / name)
     (login.site.data / name).symlink_to(elsewhere / name)
-    assert databases.outside(login.site.data, (2,)) == [elsewhere]
-    assert databases.outside(login.site.data, (3,)) == []
+    (login.site.data / name).replace(login.site.data / "first")
+    (login.site.data / name).symlink_to("first")
+    given = [login.site.data]
+    assert links.outside(databases.behind(login.site.data, (2,)), given) == [elsewhere]
+    assert links.outside(databases.behind(login.site.data, (3,)), given) == []
 
 
 def test_a_fresh_folder_is_flat_unless_step_1_has_a_folder(tmp_path: Path) -> None:
