@@ -39,11 +39,11 @@ def parse_partitions(text: str) -> list[PartitionFacts]:
     """Partitions in what sinfo printed; a line for each kind of node, of which the first counts."""
     found: dict[str, PartitionFacts] = {}
     for line in text.splitlines():
-        fields = line.strip().split("|")
-        if len(fields) != SINFO_FORMAT.count("|") + 1 or not fields[0]:
+        fields = [" ".join(field.split()) for field in line.split("|")]
+        bare = fields[0].removesuffix("*")
+        if len(fields) != SINFO_FORMAT.count("|") + 1 or not bare:
             continue
         name, available, limit, nodes, cpus = fields
-        bare = name.removesuffix("*")
         told = printable(f"{nodes} nodes of {cpus} processors, limit {limit}")
         found.setdefault(bare, PartitionFacts(bare, name != bare, available == "up", told))
     return sorted(found.values(), key=lambda each: (not each.is_default, each.name))

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from dpam_hpc.errors import ExitCode
 from dpam_hpc.pipeline.steps import STEPS
 from dpam_hpc.submit.slurm import Slurm
 from tests import fake_dpam, mixed_dpam, replay
@@ -31,6 +32,8 @@ DPAM = os.environ.get("DPAM_HPC_DPAM", "")
 GOLDEN = os.environ.get("DPAM_HPC_GOLDEN", "")
 DALI_HOME = os.environ.get("DALI_HOME", "")
 IMAGE = os.environ.get("DPAM_HPC_WHOLE_IMAGE", "")
+MODELS = ("A0A0K2WPR7", "O05011")
+"""The golden proteins that are AlphaFold's models."""
 A, B, C = replay.PROTEINS[:3]
 
 
@@ -199,7 +202,10 @@ def test_the_golden_proteins_go_through_real_steps_7_and_8(
 def test_the_golden_proteins_go_through_steps_1_to_13_from_the_image(
     cluster: Cluster, user_python: Path
 ) -> None:
-    """With the image's own DALI and dpam; what steps 2 and 3 leave is made up."""
+    """With the image's own DALI and dpam; what steps 2 and 3 leave is made up.
+
+    Of structures with gaps dpam's step 11 counts DSSP's chain breaks as residues, and fails.
+    """
     golden, image = Path(GOLDEN), Path(IMAGE)
     targets = sorted(path.name.removesuffix(HITS) for path in (golden / "hits").iterdir())
     site = Site(cluster, user_python, "array", image)
@@ -218,9 +224,13 @@ def test_the_golden_proteins_go_through_steps_1_to_13_from_the_image(
         timeout=1700, **site.environment,
     )  # fmt: skip
     logs = [p.read_text() for p in work.glob(".dpam-hpc/runs/*/logs/**/*") if p.is_file()]
-    assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
+    assert done.returncode == ExitCode.FAILURES, "\n".join([done.stdout, done.stderr, *logs])
     found = site.status(work)
-    assert (found["done"], found["failed"], found["left"]) == (len(targets), 0, 0)
+    assert [(s["stage"], s["done"], s["failed"], s["held"]) for s in found["stages"]] == [
+        ("1,4-6", len(targets), 0, 0),
+        ("7", len(targets), 0, 0),
+        ("8-13", len(MODELS), len(targets) - len(MODELS), 0),
+    ]
     for target in targets:
         hits = (work / f"{target}{HITS}").read_text()
         as_upstream = re.sub(r"^(>.*\t)\d+$", r"\g<1>0", hits, flags=re.MULTILINE)
@@ -234,4 +244,4 @@ def test_the_golden_proteins_go_through_steps_1_to_13_from_the_image(
         assert alone.returncode == 0, alone.stdout + alone.stderr
         good = (work / f"{target}_good_hits").read_bytes()
         assert good == (reference / f"{target}_good_hits").read_bytes(), target
-        assert (work / f"{target}.step13_domains").exists(), target
+        assert (work / f"{target}.step13_domains").exists() == (target in MODELS), target

@@ -118,6 +118,21 @@ def test_a_preempted_run_in_an_image_ends_with_the_reference_bytes(
     assert any(element["Restarts"] != "0" for element in elements(idle, job))
 
 
+def test_inputs_that_are_links_are_seen_in_the_image(site: Site, idle: Cluster) -> None:
+    work = site.work(1)
+    models, data = site.folder / "models", site.folder / "linked"
+    models.mkdir()
+    data.mkdir()
+    for file in [*work.glob("*.pdb"), *work.glob("*_hits4Dali")]:
+        file.rename(models / file.name)
+        file.symlink_to(models / file.name)
+    shutil.copytree(replay.DATA / "ECOD70", site.folder / "templates")
+    (data / "ECOD70").symlink_to("../templates")
+    idle.user.own(models)
+    site.submit(work, "--data-dir", str(data))
+    site.finish(work)
+
+
 def test_a_changed_image_stops_every_task(idle: Cluster, user_python: Path, built: Images) -> None:
     site, image = with_copy(idle, user_python, built)
     work = site.work(1)
