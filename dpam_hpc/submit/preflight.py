@@ -94,8 +94,6 @@ def _hits_for_dpam(aligner: str) -> list[str]:
 
 
 def _paths(settings: SubmitSettings) -> list[str]:
-    """Paths that no batch script can hold: sbatch reads lines, apptainer splits at : and , ."""
-    bad = '\n\r\\"' + (":," if settings.image else "")
     named = [
         settings.work_dir,
         settings.data_dir,
@@ -106,8 +104,14 @@ def _paths(settings: SubmitSettings) -> list[str]:
     return [
         f"the path {str(path)!r} has a character that cannot be used in a job"
         for path in named
-        if path is not None and any(c in bad or not c.isprintable() for c in str(path.absolute()))
+        if path is not None and is_unfit(path, bool(settings.image))
     ]
+
+
+def is_unfit(path: Path, with_image: bool) -> bool:
+    """Whether no batch script can hold it: sbatch reads lines, apptainer splits at : and , ."""
+    bad = '\n\r\\"' + (":," if with_image else "")
+    return any(c in bad or not c.isprintable() for c in str(path.absolute()))
 
 
 def _image(image: Path, platform: Platform) -> list[str]:

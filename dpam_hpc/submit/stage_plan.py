@@ -59,6 +59,8 @@ def planned_stage(
         remarks.append("step 2 calls psipred, which images of dpam-hpc do not have: --skip-addss")
     assert settings.data_dir is not None  # preflight has seen it
     order, told = submission.scratch_order(settings, platform)
+    behind = databases.behind(settings.data_dir, stage.numbers) | found.behind
+    binds, of_links = submission.linked(settings, behind)
     return Prepared(
         settings,
         platform,
@@ -76,10 +78,8 @@ def planned_stage(
             skip_addss=settings.skip_addss,
             command=(databases.command(settings),),
         ),
-        submission.linked(
-            settings, {*databases.behind(settings.data_dir, stage.numbers), *found.behind}
-        ),
-        remarks + more + told,
+        binds,
+        remarks + more + told + of_links,
     )
 
 

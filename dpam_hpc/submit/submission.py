@@ -107,6 +107,8 @@ def planned_alignment(
         remarks.append(f"predictions are {correction:.2f} x the model's, as earlier runs measured")
     order, more = scratch_order(settings, platform)
     remarks += more
+    binds, more = linked(settings, known.behind | found.behind)
+    remarks += more
     return Prepared(
         settings,
         platform,
@@ -118,17 +120,27 @@ def planned_alignment(
         done_before,
         order,
         identify(settings.image) if settings.image else None,
-        binds=linked(settings, known.behind | found.behind),
+        binds=binds,
         remarks=remarks,
     )
 
 
-def linked(settings: SubmitSettings, folders: Iterable[str]) -> tuple[Path, ...]:
-    """What an image must be given beside the folders of the settings; ConfigError."""
+def linked(settings: SubmitSettings, folders: Iterable[str]) -> tuple[tuple[Path, ...], list[str]]:
+    """Folders that an image must be given beside those of the settings, and what to say of it.
+
+    ConfigError if they cannot be.
+    """
     if not settings.image:
-        return ()
+        return (), []
     given = (settings.work_dir, settings.data_dir)
-    return tuple(links.outside(folders, [path for path in given if path is not None]))
+    binds = tuple(links.outside(folders, [path for path in given if path is not None]))
+    if unfit := [path for path in binds if preflight.is_unfit(path, True)]:
+        raise ConfigError(
+            f"links lead to {str(unfit[0])!r}, whose name cannot be used in a job",
+            "rename the folder, or put the files themselves into the working folder",
+        )
+    named = ", ".join(map(str, binds))
+    return binds, [f"links lead to {named}: bound into the image, to be read"] if binds else []
 
 
 def scratch_order(settings: SubmitSettings, platform: Platform) -> tuple[Order, list[str]]:

@@ -80,6 +80,12 @@ def test_links_among_all_inputs_are_found(tmp_path: Path) -> None:
     assert known.behind == {str(templates), str(more)}
     settings = SubmitSettings(work_dir=work, data_dir=data)
     everything = known.behind | found.behind
-    assert submission.linked(settings, everything) == (), "without an image nothing is bound"
+    assert submission.linked(settings, everything) == ((), []), "without an image"
     settings = settings.model_copy(update={"image": tmp_path / "dpam.sif"})
-    assert submission.linked(settings, everything) == (lists, models, more, templates)
+    binds, (remark,) = submission.linked(settings, everything)
+    assert binds == (lists, models, more, templates)
+    assert remark.startswith(f"links lead to {lists}, {models}, {more}, {templates}: bound")
+
+    comma = folder(tmp_path / "a,b")
+    with pytest.raises(ConfigError, match="a,b', whose name cannot be used in a job"):
+        submission.linked(settings, [str(comma)])
