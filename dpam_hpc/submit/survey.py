@@ -174,17 +174,20 @@ def query(folder: WorkFolder, target: str, *, or_cif: bool = False) -> tuple[int
 
 def _read(path: str) -> tuple[bytes, tuple[str, ...]]:
     """A file's content, and the folders behind it if it is a link; a pipe is not waited for."""
-    behind: tuple[str, ...] = ()
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        handle = os.open(path, flags | os.O_NOFOLLOW)  # one operation, unless it is a link
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        handle = os.open(path, flags)
-        behind = tuple(links.behind_file(path))
-    with open(handle, "rb", buffering=0) as file:
-        return file.read(), behind
+    behind: list[str] = []
+
+    def opened(name: str, flags: int) -> int:
+        flags |= os.O_NONBLOCK
+        try:
+            return os.open(name, flags | os.O_NOFOLLOW)  # one operation, unless it is a link
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        behind.extend(links.behind_file(name))
+        return os.open(name, flags)
+
+    with open(path, "rb", buffering=0, opener=opened) as file:
+        return file.read(), tuple(behind)
 
 
 def _some(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,14 @@ def test_counting_tells_how_far_it_is(
     assert told == sorted(told)
     assert told[-1] == (5, 5)
     assert [target for target, _ in found.costs] == names
+
+
+def test_a_folder_in_place_of_candidates_is_named_and_closed(data: Path, tmp_path: Path) -> None:
+    add(tmp_path / "w", "P", 620, "T3\n")
+    candidates = tmp_path / "w" / "P_hits4Dali"
+    candidates.unlink()
+    candidates.mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    found = survey(WorkFolder(tmp_path / "w", False), ["P"], Templates(data, None))
+    assert found.problems == [("P", "P_hits4Dali: Is a directory")]
+    assert len(os.listdir("/proc/self/fd")) == before
