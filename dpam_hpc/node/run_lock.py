@@ -146,10 +146,31 @@ class RunLock:
             except (OSError, ValueError, TypeError) as error:
                 problem = error
                 time.sleep(HALF_MADE_WAIT)  # it may be in the making
+        if self._remove_empty():
+            return None
         raise LockedError(
             f"the lock file {self._path} cannot be read: {problem}",
             "remove it if no run is at work in this folder",
         )
+
+    def _remove_empty(self) -> bool:
+        """Remove the lock of one who died between making and writing it; whether it was one.
+
+        As in ``_replace`` a second name is the right to do so.
+        """
+        right = self._path.with_name(f".{FILE_NAME}.empty.dead")
+        try:
+            os.link(self._path, right)
+        except OSError:
+            return False  # another has it, or who died of it: see _remove_remains
+        try:
+            found = right.stat()  # the second name was made just now, by the file server's clock
+            if found.st_size or found.st_ctime - found.st_mtime <= ABANDONED_AFTER:
+                return False
+            self._path.unlink(missing_ok=True)
+            return True
+        finally:
+            right.unlink(missing_ok=True)
 
     @staticmethod
     def _read(path: Path) -> Holder:

@@ -340,3 +340,21 @@ def test_remains_of_killed_competitors_go_after_a_minute(tmp_path: Path) -> None
     RunLock(folder).release()
     assert not old.exists()
     assert young.exists(), "its owner may be looking at it"
+
+
+def test_a_lock_that_was_never_written_ends_after_a_minute(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    path.touch()
+    with pytest.raises(LockedError, match="cannot be read"):
+        RunLock(tmp_path)
+    assert path.exists(), "it may be in the making"
+    long_ago = time.time() - 100
+    os.utime(path, (long_ago, long_ago))
+    held = RunLock(tmp_path)
+    assert path.stat().st_size
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run.lock"]
+    held.release()
+    path.write_text("{")
+    os.utime(path, (long_ago, long_ago))
+    with pytest.raises(LockedError, match="cannot be read"):
+        RunLock(tmp_path)
