@@ -9,8 +9,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -154,56 +154,59 @@ class RunLock:
         )
 
     def _remove_empty(self) -> bool:
-        """Remove the lock of one who died between making and writing it; whether it was one.
-
-        As in ``_replace`` a second name is the right to do so.
-        """
-        right = self._path.with_name(f".{FILE_NAME}.empty.dead")
-        try:
-            os.link(self._path, right)
-        except OSError:
-            return False  # another has it, or who died of it: see _remove_remains
-        try:
-            found = right.stat()  # the second name was made just now, by the file server's clock
-            if found.st_size or found.st_ctime - found.st_mtime <= ABANDONED_AFTER:
-                return False
-            self._path.unlink(missing_ok=True)
-            return True
-        finally:
-            right.unlink(missing_ok=True)
+        """Remove the lock of one who died between making and writing it; whether it was one."""
+        # Where no second name can be made it is left to people.
+        with suppress(OSError), self._right_over("empty") as right:
+            if right is not None:
+                found = right.stat()  # changed by its second name just now, by the server's clock
+                if not found.st_size and found.st_ctime - found.st_mtime > ABANDONED_AFTER:
+                    self._path.unlink(missing_ok=True)
+                    return True
+        return False
 
     @staticmethod
     def _read(path: Path) -> Holder:
         return holder_in(path.read_bytes())
 
     def _replace(self, dead: Holder) -> bool:
-        """Put this run's lock in the place of a dead one's; of several who try one succeeds.
-
-        A second name of the dead lock, made of its token, is the right to replace it: it can be
-        had once, and there is no moment without a lock.
-        """
-        right = self._path.with_name(f".{FILE_NAME}.{dead.token}.dead")
+        """Put this run's lock in the place of a dead one's; of several who try one succeeds."""
         mine = self._path.with_name(f".{FILE_NAME}.{self._me.token}")
+        with self._right_over(dead.token) as right:
+            if right is None:
+                return False
+            try:
+                if self._read(right).token != dead.token:
+                    return False  # it is another's lock already, made since ours was read
+                self._write(mine)
+                os.rename(mine, self._path)
+                return True
+            except (ValueError, TypeError):
+                return False  # another's lock, in the making
+            finally:
+                mine.unlink(missing_ok=True)
+
+    @contextmanager
+    def _right_over(self, dead: str) -> Iterator[Path | None]:
+        """The right to put another lock in the place of a dead one, or None: had by one at a time.
+
+        It is a second name of the dead lock, so there is no moment without a lock.
+        """
+        right = self._path.with_name(f".{FILE_NAME}.{dead}.dead")
         try:
             os.link(self._path, right)
         except FileNotFoundError:
-            return False
+            yield None
+            return
         except FileExistsError:
             with suppress(FileNotFoundError):  # who had the right may have died of it
                 if time.time() - right.stat().st_ctime > ABANDONED_AFTER:
                     right.unlink()
-            return False
+            yield None
+            return
         try:
-            if self._read(right).token != dead.token:
-                return False  # it is another's lock already, made since ours was read
-            self._write(mine)
-            os.rename(mine, self._path)
-            return True
-        except (ValueError, TypeError):
-            return False  # another's lock, in the making
+            yield right
         finally:
             right.unlink(missing_ok=True)
-            mine.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Show that this run is alive; cheap to call often."""

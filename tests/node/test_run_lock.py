@@ -358,3 +358,18 @@ def test_a_lock_that_was_never_written_ends_after_a_minute(tmp_path: Path) -> No
     os.utime(path, (long_ago, long_ago))
     with pytest.raises(LockedError, match="cannot be read"):
         RunLock(tmp_path)
+
+
+def test_who_died_while_removing_such_a_lock_hinders_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "ABANDONED_AFTER", 0.05)
+    path = tmp_path / "run.lock"
+    path.touch()
+    os.link(path, tmp_path / ".run.lock.empty.dead")
+    time.sleep(0.2)
+    with pytest.raises(LockedError, match="cannot be read"):
+        RunLock(tmp_path)
+    os.utime(path, (1, 1))
+    RunLock(tmp_path).release()
+    assert list(tmp_path.iterdir()) == []
