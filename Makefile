@@ -30,7 +30,7 @@ docs: setup
 SEED ?= 1
 RUNS ?= 100
 faults: setup
-	@[ -z "$(DALI_HOME)" ] || [ -x "$(DALI_HOME)/bin/serialcompare" ] || { echo "there is no DALI in $(DALI_HOME)"; exit 2; }
+	@[ -z "$(DALI_HOME)" ] || [ -d "$(DALI_HOME)" ] || { echo "there is no folder $(DALI_HOME)"; exit 2; }
 	DPAM_HPC_FAULTS=1 $(BIN)/python -m pytest tests/faults/test_write_back.py
 	$(BIN)/python -m tests.faults --seed $(SEED) --runs $(RUNS) $(if $(DALI_HOME),--dali-home $(DALI_HOME))
 

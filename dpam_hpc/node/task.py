@@ -119,7 +119,8 @@ def work_off(
     reporter = Reporter(run, number, start)
     reporter.say("starting")
     predicted = dict(run.targets(plan.tasks[number]))
-    held = _without_candidates(run, settings.work_dir, predicted)
+    follows = plan.stage is None and run.place > 1  # step 7, behind the steps of a chain
+    held = _without_candidates(settings.work_dir, predicted) if follows else {}
     targets = [target for target in predicted if target not in held]
 
     def all_started() -> bool:
@@ -159,7 +160,7 @@ def work_off(
     try:
         mark = _verify_image(plan.image, run.id, start, settings.scratch_dir, folder)
         with session:
-            if plan.stage is None and run.place > 1:
+            if follows:
                 FailureList(folder, held.values())
             progress = session.run(targets)
             progress.held += len(held)
@@ -208,15 +209,11 @@ def _verify_image(
     return image_check.verify(image, run, choice.folder if local else None)
 
 
-def _without_candidates(
-    run: RunDir, work_dir: Path, targets: Iterable[str]
-) -> dict[str, journal.Record]:
+def _without_candidates(work_dir: Path, targets: Iterable[str]) -> dict[str, journal.Record]:
     """Records of the targets for which the stages before step 7 have not found candidates.
 
     They are held back, not failures: when those steps are done, step 7 does them.
     """
-    if run.plan().stage is not None or run.place <= 1:
-        return {}
     held = {}
     folder = WorkFolder.at(work_dir)
     for target in targets:

@@ -42,9 +42,7 @@ def planned_stage(
     found = Survey()
     looks = list(look_at_all(lambda target: _look(folder, stage, target), left))
     for target, seen in zip(left, looks, strict=True):
-        found.costs.append((target, seen.seconds * stage.cpus))
-        found.problems += [(target, problem) for problem in seen.problems]
-        found.behind.update(seen.behind)
+        found.add(target, replace(seen, seconds=seen.seconds * stage.cpus))
     multi_node, limits, more = submission.means(settings, platform, scheduler)
     total = sum(seconds for _, seconds in found.costs)
     longest = max(seen.seconds for seen in looks)
@@ -84,7 +82,7 @@ def planned_stage(
 
 
 def _look(folder: WorkFolder, stage: Stage, target: str) -> Look:
-    """Predicted wall seconds of a target, and what is wrong with it already."""
+    """Of a target: predicted seconds by the clock, and what is wrong with it already."""
     try:
         size, behind = query(folder, target, or_cif=True)
     except OSError:

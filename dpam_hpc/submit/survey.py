@@ -22,7 +22,10 @@ COUNTED_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Look:
-    """Of a target: predicted CPU seconds, pairs, residues of its templates; a problem; links."""
+    """Of a target: predicted CPU seconds, pairs, residues of its templates, what is wrong with it.
+
+    ``behind`` are folders that links among its files lead to.
+    """
 
     seconds: float = 0.0
     pairs: int = 0
@@ -43,6 +46,14 @@ class Survey:
     pairs: int = 0
     template_residues: int = 0
     behind: set[str] = field(default_factory=set)
+
+    def add(self, target: str, seen: Look) -> None:
+        """Take in what was seen of a target."""
+        self.costs.append((target, seen.seconds))
+        self.problems += [(target, problem) for problem in seen.problems]
+        self.pairs += seen.pairs
+        self.template_residues += seen.template_residues
+        self.behind.update(seen.behind)
 
     @property
     def mean_template(self) -> float:
@@ -116,11 +127,7 @@ def survey(
         return _look(folder, target, templates.lengths, to_come)
 
     for target, seen in zip(targets, look_at_all(look, targets), strict=True):
-        found.costs.append((target, seen.seconds))
-        found.pairs += seen.pairs
-        found.template_residues += seen.template_residues
-        found.problems += [(target, problem) for problem in seen.problems]
-        found.behind.update(seen.behind)
+        found.add(target, seen)
         if len(found.costs) % COUNTED_AT_ONCE == 0 or len(found.costs) == len(targets):
             on_count(len(found.costs), len(targets))
     return found

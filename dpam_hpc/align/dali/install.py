@@ -30,24 +30,18 @@ def find(home: str) -> Path:
         on_path = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
         places = [Path.home() / "src/Dali_v5/DaliLite.v5/bin", *on_path]
     for folder in places:
-        if os.path.exists(folder / "serialcompare"):
-            _check_executable(folder)
-            return folder.absolute()
-    if home:
-        _check_searchable(Path(home))
-    where = f"in {home}" if home else "(DALI_HOME is not set, and none is on PATH)"
-    raise AlignerError(f"there is no DALI here {where}", HOW_TO_GET)
-
-
-def _check_searchable(home: Path) -> None:
-    """AlignerError if it cannot be known what is in ``home``."""
-    for folder in (home / "bin", home):
         try:
             os.stat(folder / "serialcompare")
         except PermissionError:
-            raise _not_readable(folder) from None
+            if home:
+                raise _not_readable(folder) from None
         except OSError:
             continue
+        else:
+            _check_executable(folder)
+            return folder.absolute()
+    where = f"in {home}" if home else "(DALI_HOME is not set, and none is on PATH)"
+    raise AlignerError(f"there is no DALI here {where}", HOW_TO_GET)
 
 
 def _not_readable(folder: Path) -> AlignerError:
