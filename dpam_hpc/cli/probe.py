@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpam_hpc.cli.doctor import WAIT, ask_node, resolved, with_floor
+from dpam_hpc.cli.asked_node import WAIT, ask_node, resolved, with_floor
 from dpam_hpc.cli.options import (
     Account,
     AsJson,

@@ -15,7 +15,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dpam_hpc.cli.doctor import TOLD, arguments_of
+from dpam_hpc.cli.asked_node import arguments_of
+from dpam_hpc.cli.doctor import TOLD
 from dpam_hpc.errors import ExitCode
 from dpam_hpc.node import scratch
 from dpam_hpc.platforms.detect import host_name
