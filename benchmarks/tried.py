@@ -11,6 +11,8 @@ import argparse
 import os
 import random
 import resource
+import select
+import signal
 import statistics
 import tempfile
 import time
@@ -82,6 +84,10 @@ def by_posix_spawn() -> Iterator[None]:
             for at, name in enumerate(("stdin", "stdout", "stderr"))
         ]
         child = os.posix_spawn(argv[0], list(argv), dict(more["env"]), file_actions=actions)
+        ends = os.pidfd_open(child)
+        if not select.select([ends], [], [], more["timeout"])[0]:
+            os.kill(child, signal.SIGKILL)
+        os.close(ends)
         _, status, _ = os.wait4(child, 0)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
